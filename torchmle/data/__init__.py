@@ -1,0 +1,1 @@
+"""Read data: one row mask, designs with names, weights and groups."""

@@ -1,0 +1,264 @@
+"""Bring response, regressors and everything beside them onto one set of rows, as tensors."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field, replace
+from typing import Any
+
+import numpy as np
+import pandas as pd
+import torch
+from torch import Tensor
+
+from ..errors import DataError, DataWarning, OptionError, unknown, warn
+from .design import Design, build_design, ones
+from .extras import ExtraInputs, Extras, Weights, read_extras, row_tensor
+from .formula import Formulas, Part, materialise, parse
+from .frames import as_frame, check_columns, column_names, frame_index, prepare, take_columns
+from .groups import Groups, encode
+from .matrix import as_matrix, default_names, missing_and_infinite
+from .rows import BoolArray, Rows, refuse_infinite
+from .vectors import FloatArray, align, is_missing, numeric_vector
+
+
+@dataclass(frozen=True)
+class DataOptions:
+    """Hold how data are read: missing rows, collinear columns, device and dtype."""
+
+    missing: str = "drop"
+    collinear: str = "drop"
+    device: torch.device = field(default_factory=lambda: torch.device("cpu"))
+    dtype: torch.dtype = torch.float64
+
+    def __post_init__(self) -> None:
+        for name, allowed in (("missing", ("drop", "raise")), ("collinear", ("drop", "raise"))):
+            if getattr(self, name) not in allowed:
+                raise OptionError(unknown(name, getattr(self, name), allowed))
+
+
+@dataclass(frozen=True)
+class ModelData:
+    """Hold all that enters a model, on the rows in use.
+
+    Attributes
+    ----------
+    endog : (n,) response; ``endog_name`` its name.
+    designs : one :class:`Design` a predictor, in order; an opaque model has one, ``exog``, or none.
+    offset : (n,) known part of the first predictor, the log of the exposure included, or None.
+    offset_names : which of ``offset`` and ``exposure`` were given, with the column name where it was one.
+    weights, groups, row_data : as given, for the rows in use.
+    rows : which rows of the user's data these are, and why others are not.
+    frame, formulas, context : the user's table (not copied), the formulas, and the names they take from the caller.
+    """
+
+    endog: Tensor
+    endog_name: str
+    designs: Mapping[str, Design]
+    offset: Tensor | None
+    weights: Weights | None
+    groups: Groups | None
+    row_data: Mapping[str, Tensor]
+    rows: Rows
+    offset_names: Mapping[str, str | None] = field(default_factory=dict)
+    frame: Any = None
+    formulas: Formulas | None = None
+    context: Mapping[str, Any] = field(default_factory=dict)
+
+    @property
+    def device(self) -> torch.device:
+        """Return the device of the tensors."""
+        return self.endog.device
+
+    def to(self, device: torch.device, dtype: torch.dtype) -> ModelData:
+        """Return the same data on another device."""
+
+        def move(tensor: Tensor) -> Tensor:
+            return tensor.to(device, dtype) if tensor.is_floating_point() else tensor.to(device)
+
+        return replace(
+            self,
+            endog=move(self.endog),
+            designs={k: replace(d, X=move(d.X)) for k, d in self.designs.items()},
+            offset=None if self.offset is None else move(self.offset),
+            weights=None if self.weights is None else replace(self.weights, values=move(self.weights.values)),
+            row_data={k: move(v) for k, v in self.row_data.items()},
+        )
+
+
+def from_arrays(
+    endog: Any, matrices: Mapping[str, Any], extras: ExtraInputs, options: DataOptions
+) -> ModelData:
+    """Build the data of a model from arrays, frames or tensors; a matrix given as None is an intercept."""
+    read = {name: as_matrix(m, name) if m is not None else None for name, m in matrices.items()}
+    n = len(endog) if hasattr(endog, "__len__") else 0
+    index = next((r[2] for r in read.values() if r and r[2] is not None), getattr(endog, "index", None))
+    first = next((r[0] for r in read.values() if r), None)
+    total = len(index) if isinstance(index, pd.Index) else (len(first) if first is not None else n)
+    rows = Rows(index if isinstance(index, pd.Index) else pd.RangeIndex(total))
+    if total == 0:
+        raise DataError("The data are empty: 0 rows.")
+    y = numeric_vector(align(endog, "endog", rows.index, total), "endog")
+    rows = rows.drop(np.isnan(y), "endog missing")
+    tensors: dict[str, tuple[Tensor, list[str]]] = {}
+    for name, item in read.items():
+        if item is not None:
+            tensors[name], rows = _align_matrix(name, item, rows)
+    found, rows = read_extras(extras, None, rows)
+    rows.settle(options.missing)
+    used = None if rows.used is None else torch.from_numpy(np.flatnonzero(rows.used))
+    endog_name = str(getattr(endog, "name", None) or "y")
+    endog_tensor = _tensor(rows.take(y), options)
+    refuse_infinite(rows.take(y), "endog", rows.labels)
+    designs = {}
+    for name in matrices:
+        if name not in tensors:
+            designs[name] = build_design(name, ["Intercept"], ones(rows.count, endog_tensor), None, options.collinear)
+            continue
+        X, names = tensors[name]
+        X = X if used is None else X[used.to(X.device)]
+        designs[name] = build_design(name, names, X.to(options.device, options.dtype), None, options.collinear)
+    return _finish(endog_tensor, endog_name, designs, found, rows, options, extras)
+
+
+def _align_matrix(
+    name: str, item: tuple[Tensor, list[str] | None, pd.Index | None], rows: Rows
+) -> tuple[tuple[Tensor, list[str]], Rows]:
+    """Check one matrix against the rows of the model and take its missing rows out."""
+    X, names, own = item
+    if own is not None and not own.equals(rows.index):
+        order = align(pd.Series(np.arange(len(own)), index=own), name, rows.index, rows.total)
+        X = X[torch.from_numpy(order.to_numpy().astype(np.int64))]
+    if len(X) != rows.total:
+        raise DataError(f"{name} has {len(X)} rows, but endog has {rows.total}.")
+    names = names or default_names(X)
+    bad = missing_and_infinite(X)
+    if bad is not None:
+        nan, inf = bad
+        for j, column in enumerate(names):
+            rows = rows.drop(nan[:, j], f"{column} missing")
+        for j, column in enumerate(names):
+            refuse_infinite(np.where(rows.take(inf[:, j]), np.inf, 0.0), f"{name} column {column!r}", rows.labels)
+    return (X, names), rows
+
+
+def from_frame(
+    formula: str,
+    data: Any,
+    first: str,
+    others: Mapping[str, str],
+    extras: ExtraInputs,
+    options: DataOptions,
+    context: Mapping[str, Any],
+) -> ModelData:
+    """Build the data of a model from a table and formulas, one for each predictor."""
+    data = as_frame(data)
+    formulas = parse(formula, first, others, [str(c) for c in column_names(data)])
+    wanted = [v for v in formulas.variables if v in column_names(data) or v not in context]
+    check_columns(data, wanted, "The formula")
+    frame = take_columns(data, wanted)
+    rows = Rows(frame_index(data))
+    for name in wanted:
+        rows = rows.drop(is_missing(frame[name].array), f"{name} missing")
+    found, rows = read_extras(extras, data, rows)
+    rows.settle(options.missing)
+    matrices, specs, rows = _evaluate(formulas, frame, context, rows)
+    rows.settle(options.missing)
+    response = matrices.pop("response")
+    endog = _tensor(_response(response, specs["response"], formulas.response.text), options)
+    designs = {
+        name: build_design(name, specs[name].column_names, _tensor(X, options), specs[name], options.collinear)
+        for name, X in matrices.items()
+    }
+    name = formulas.response.terms[0]
+    return _finish(endog, name, designs, found, rows, options, extras, data, formulas, context)
+
+
+def _evaluate(
+    formulas: Formulas, frame: pd.DataFrame, context: Mapping[str, Any], rows: Rows
+) -> tuple[dict[str, FloatArray], dict[str, Any], Rows]:
+    """Evaluate all formulas on the rows in use; rows in which a term gives NaN go, with a warning."""
+    parts: dict[str, Part] = {"response": formulas.response, **formulas.parts}
+    subset = prepare(rows.take(frame), formulas.categorical)
+    while True:
+        matrices, specs = {}, {}
+        for name, part in parts.items():
+            matrices[name], specs[name] = materialise(_bare(part, subset), subset, context, f"the formula {part.text!r}")
+        before = rows
+        for name, X in matrices.items():
+            for j, term in enumerate(specs[name].column_names):
+                if len(X) == rows.count:
+                    refuse_infinite(X[:, j], f"The term {term!r}", rows.labels)
+        bad, cause = _not_a_number(matrices, specs)
+        if not bad.any():
+            return matrices, specs, rows
+        rows = rows.drop_among_used(bad, cause)
+        warn(f"{int(bad.sum())} rows were dropped because the formula gives no number for them ({cause}).", DataWarning)
+        rows.settle("drop")
+        subset = subset.loc[~bad] if before.count == len(subset) else subset
+        subset = prepare(subset, formulas.categorical)
+
+
+def _bare(part: Part, subset: pd.DataFrame) -> Any:
+    """Return the formula of a part; a boolean response counts as 0 and 1, not as two categories."""
+    if part.name == "response" and len(part.variables) == 1:
+        (name,) = part.variables
+        if name in subset and part.terms == [name] and pd.api.types.is_bool_dtype(subset[name]):
+            subset[name] = subset[name].astype(np.float64)
+    return part.formula
+
+
+def _not_a_number(matrices: Mapping[str, FloatArray], specs: Mapping[str, Any]) -> tuple[BoolArray, str]:
+    bad, causes = None, []
+    for name, X in matrices.items():
+        for j, term in enumerate(specs[name].column_names):
+            nan = np.isnan(X[:, j])
+            bad = nan if bad is None else bad | nan
+            if nan.any():
+                causes.append(f"{term} is not a number")
+    assert bad is not None
+    return bad, " or ".join(dict.fromkeys(causes))
+
+
+def _response(matrix: FloatArray, spec: Any, text: str) -> FloatArray:
+    if matrix.shape[1] != 1:
+        levels = ", ".join(spec.column_names[:4])
+        raise DataError(
+            f"The response {text!r} is not one numeric column: it gives the columns {levels}. "
+            "A binary response must be 0/1 or bool, e.g. I(y == 'yes') ~ x."
+        )
+    return np.ascontiguousarray(matrix[:, 0])
+
+
+def _tensor(array: FloatArray, options: DataOptions) -> Tensor:
+    return torch.tensor(array, dtype=options.dtype, device=options.device)
+
+
+def _finish(
+    endog: Tensor,
+    endog_name: str,
+    designs: Mapping[str, Design],
+    found: Extras,
+    rows: Rows,
+    options: DataOptions,
+    given: ExtraInputs,
+    frame: Any = None,
+    formulas: Formulas | None = None,
+    context: Mapping[str, Any] | None = None,
+) -> ModelData:
+    """Put the extras on the rows in use."""
+    offset = None
+    if found.offset is not None:
+        kept = rows.take(found.offset)
+        refuse_infinite(kept, "offset", rows.labels)
+        offset = _tensor(kept, options)
+    weights = None
+    if found.weights is not None and found.weight_kind is not None:
+        weights = Weights(found.weight_kind, _tensor(rows.take(found.weights), options))
+    groups = encode(found.groups[0], rows.take(found.groups[1])) if found.groups else None
+    row_data = {k: row_tensor(rows.take(v), options.dtype, options.device) for k, v in found.row_data.items()}
+    return ModelData(
+        endog, endog_name, designs, offset, weights, groups, row_data, rows,
+        {k: v if isinstance(v, str) else None for k in ("offset", "exposure") if (v := getattr(given, k)) is not None},
+        frame, formulas, context or {},
+    )

@@ -1,0 +1,117 @@
+"""Hold one predictor's columns with their names, and drop what is exactly collinear."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import torch
+from torch import Tensor
+
+from ..errors import CollinearityWarning, DataError, listing, warn
+from .crossproducts import CrossProducts, Dependence, cross_products, find_collinear
+
+FAR = 100.0
+"""A column whose mean is more than this many standard deviations from zero is centred in every chunk."""
+
+
+@dataclass(frozen=True)
+class Design:
+    """Hold the columns of one predictor in the user's units.
+
+    Attributes
+    ----------
+    name : the predictor's name (``mu``), or ``exog`` for an opaque model.
+    terms : the column names that were kept, in order.
+    X : (n, k) tensor on the model's device.
+    cross : means and cross-products of the columns.
+    dropped : names of the columns dropped as collinear.
+    spec : formulaic's ``ModelSpec``, or None for arrays. It holds levels and transform state.
+    """
+
+    name: str
+    terms: tuple[str, ...]
+    X: Tensor
+    cross: CrossProducts
+    dropped: tuple[str, ...] = ()
+    spec: Any = None
+
+    @property
+    def constant(self) -> int | None:
+        """Return the position of the constant column, if there is one."""
+        return self.cross.constant
+
+    @property
+    def scale(self) -> Tensor:
+        """Return the (k,) scales that make the columns comparable, in float64 on the CPU."""
+        return self.cross.scale
+
+    @property
+    def shift(self) -> Tensor | None:
+        """Return the (k,) means to take off in every chunk, or None where that changes nothing.
+
+        Only a design with a constant can be centred, and only columns far from zero need it: then
+        ``X b`` in raw units would lose digits to cancellation.
+        """
+        if self.constant is None:
+            return None
+        mean = self.cross.mean.clone()
+        mean[self.constant] = 0.0
+        return mean if bool((mean.abs() > FAR * self.scale).any()) else None
+
+    def select(self, full: Tensor) -> Tensor:
+        """Return the kept columns of a matrix that has all of the original ones."""
+        if not self.dropped:
+            return full
+        return full[:, [i for i, name in enumerate(self.all_terms) if name not in self.dropped]]
+
+    @property
+    def all_terms(self) -> tuple[str, ...]:
+        """Return all original column names: those kept and those dropped."""
+        return self._all or self.terms
+
+    _all: tuple[str, ...] = ()
+
+
+def build_design(name: str, terms: Sequence[str], X: Tensor, spec: Any, collinear: str) -> Design:
+    """Return the design of one predictor, without the columns that the others determine exactly.
+
+    Raises
+    ------
+    DataError
+        With ``collinear="raise"``, naming the columns; or if no column is left.
+    """
+    terms = tuple(terms)
+    cross = cross_products(X)
+    found = find_collinear(X, cross)
+    if not found:
+        return Design(name, terms, X, cross, spec=spec)
+    _announce(found, terms, collinear)
+    gone = {d.column for d in found}
+    keep = [j for j in range(len(terms)) if j not in gone]
+    if not keep:
+        raise DataError(f"No usable column is left for {name!r}: {listing(terms)} are zero in every row.")
+    kept = X[:, keep].contiguous()
+    names = tuple(terms[j] for j in keep)
+    cross = cross.keep(keep) if cross.constant in keep or cross.constant is None else cross_products(kept)
+    return Design(name, names, kept, cross, tuple(terms[j] for j in sorted(gone)), spec, terms)
+
+
+def _announce(found: list[Dependence], terms: tuple[str, ...], collinear: str) -> None:
+    lines = []
+    for d in found:
+        if d.others:
+            lines.append(f"{terms[d.column]!r} is an exact linear combination of {listing(terms[i] for i in d.others)}")
+        else:
+            lines.append(f"{terms[d.column]!r} is zero in every row")
+    text = "; ".join(lines)
+    if collinear == "raise":
+        raise DataError(f"Collinear columns: {text}. Take them out, or use collinear='drop' to drop the last of each.")
+    names = listing(repr(terms[d.column]) for d in found)
+    warn(f"Dropped {names}: {text}.", CollinearityWarning)
+
+
+def ones(n: int, like: Tensor) -> Tensor:
+    """Return an (n, 1) column of ones with the dtype and device of ``like``."""
+    return torch.ones(n, 1, dtype=like.dtype, device=like.device)

@@ -1,0 +1,184 @@
+"""Read formulas with formulaic, one for the main equation and one for each further parameter."""
+
+from __future__ import annotations
+
+import re
+import sys
+import threading
+import warnings
+from collections.abc import Mapping
+from dataclasses import dataclass
+from types import FrameType
+from typing import Any
+
+import numpy as np
+import pandas as pd
+
+from ..errors import FormulaError, nearest
+
+_filters = threading.Lock()  # warning filters are global: one thread at a time changes them
+
+
+@dataclass(frozen=True)
+class Part:
+    """Hold one parsed formula: its text, formulaic's formula, and the names that it needs."""
+
+    name: str
+    text: str
+    formula: Any
+    variables: frozenset[str]
+
+    @property
+    def terms(self) -> list[str]:
+        """Return the terms as text."""
+        return [str(t) for t in self.formula]
+
+
+@dataclass(frozen=True)
+class Formulas:
+    """Hold the response and one right-hand side for each predictor."""
+
+    response: Part
+    parts: dict[str, Part]
+
+    @property
+    def variables(self) -> list[str]:
+        """Return every name used, the response's first."""
+        names = [*sorted(self.response.variables), *(v for p in self.parts.values() for v in sorted(p.variables))]
+        return list(dict.fromkeys(names))
+
+    @property
+    def categorical(self) -> set[str]:
+        """Return the names used inside ``C(...)``."""
+        text = " ".join(t for p in [self.response, *self.parts.values()] for t in p.terms)
+        inside = " ".join(re.findall(r"\bC\(([^()]*(?:\([^()]*\)[^()]*)*)\)", text))
+        return {v for v in self.variables if re.search(rf"(?<![\w.]){re.escape(v)}(?![\w.])", inside)}
+
+
+def parse(main: str, first: str, others: Mapping[str, str], columns: list[str]) -> Formulas:
+    """Parse the main formula ``y ~ x`` for the predictor ``first``, and a one-sided formula for each other one.
+
+    Every right-hand side has an intercept unless it says ``- 1`` or ``0 +``; ``.`` means all other columns.
+    """
+    structured = _read(main, "the main formula", columns)
+    if not hasattr(structured, "lhs"):
+        raise FormulaError(f"The formula {main!r} has no response. Write 'y ~ x1 + x2'.")
+    if isinstance(structured.rhs, tuple):
+        raise FormulaError(
+            f"The formula {main!r} has several parts separated by '|'. Give further equations by keyword, "
+            "e.g. from_formula('y ~ x', data, log_sigma='z')."
+        )
+    response = _part("response", main.split("~")[0].strip(), structured.lhs, columns)
+    if len(response.terms) != 1:
+        raise FormulaError(f"The formula {main!r} has {len(response.terms)} responses; one is allowed. Use I(a + b).")
+    parts = {first: _part(first, main, structured.rhs, columns)}
+    for name, text in others.items():
+        parts[name] = _part(name, text, _right_side(text, name, columns), columns)
+    _refuse_response_on_right(response, parts[first], main)
+    return Formulas(response, parts)
+
+
+def _right_side(text: object, name: str, columns: list[str]) -> Any:
+    if not isinstance(text, str):
+        raise FormulaError(f"The formula for {name!r} is {text!r}; it must be a string such as '1 + educ'.")
+    formula = _read(text, f"the formula for {name!r}", columns)
+    if hasattr(formula, "lhs") or isinstance(formula, tuple):
+        raise FormulaError(f"The formula for {name!r} is {text!r}; it must be one-sided, such as '~ educ'.")
+    return formula
+
+
+def _read(text: object, what: str, columns: list[str]) -> Any:
+    from formulaic import Formula
+    from formulaic.errors import FormulaicError
+
+    if not isinstance(text, str) or not text.strip():
+        raise FormulaError(f"{what[0].upper()}{what[1:]} is {text!r}; it must be a string such as 'y ~ x1 + x2'.")
+    try:
+        return Formula(text, _context={"__formulaic_variables_available__": columns})
+    except FormulaicError as error:
+        plain = re.sub(r"\x1b\[[0-9;]*m|[\u29da\u29db]", "", str(error)).strip()
+        hint = ""
+        if re.search(r"operator '(<|>|=|!)", plain):
+            hint = " Comparisons go inside I(...), as in I(y > 0) ~ x."
+        raise FormulaError(f"Cannot read {what} {text!r}: {plain}{hint}") from error
+
+
+def _part(name: str, text: str, formula: Any, columns: list[str]) -> Part:
+    for term in formula:
+        if re.match(r"offset\(", str(term)):
+            inner = str(term)[len("offset(") : -1]
+            raise FormulaError(f"offset() is not part of the formula language here. Pass offset={inner!r} by keyword.")
+    return Part(name, text, formula, frozenset(_data_names(formula, columns)))
+
+
+def _data_names(formula: Any, columns: list[str]) -> set[str]:
+    """Return the names that must come from the data: all but functions called and modules."""
+    text = " ".join(str(t) for t in formula)
+    names = set()
+    for name in map(str, formula.required_variables):
+        called = re.search(rf"(?<![\w.]){re.escape(name)}\s*[.(]", text)
+        if name in columns or not called:
+            names.add(name)
+    return names
+
+
+def _refuse_response_on_right(response: Part, main: Part, text: str) -> None:
+    both = set(main.terms) & set(response.terms)
+    if not both and len(response.variables) == 1:
+        both = set(response.variables & main.variables)
+    if both:
+        raise FormulaError(f"{sorted(both)[0]!r} is the response and also stands on the right-hand side of {text!r}.")
+
+
+def caller_names(formulas: list[str], depth: int) -> dict[str, Any]:
+    """Return the functions and variables of the caller that the formulas mention, for use inside them."""
+    words = {w for f in formulas if isinstance(f, str) for w in re.findall(r"[A-Za-z_]\w*", f)}
+    frame: FrameType | None = sys._getframe(depth)
+    found: dict[str, Any] = {}
+    if frame is not None:
+        for scope in (frame.f_builtins, frame.f_globals, frame.f_locals):
+            found.update({w: scope[w] for w in words if w in scope})
+    return found
+
+
+def materialise(formula: Any, frame: pd.DataFrame, context: Mapping[str, Any], what: str) -> tuple[Any, Any]:
+    """Evaluate a formula or a fitted ModelSpec on a frame, keeping every row.
+
+    Returns
+    -------
+    (matrix, spec)
+        A writeable float64 array (n, k), NaN and infinities left in place, and formulaic's ModelSpec.
+
+    Raises
+    ------
+    FormulaError
+        If a factor cannot be evaluated, or new data have a level that the fit has not seen.
+    """
+    from formulaic.errors import DataMismatchWarning, FormulaicError
+
+    with _filters, warnings.catch_warnings(), np.errstate(all="ignore"):
+        warnings.simplefilter("ignore")
+        warnings.simplefilter("error", DataMismatchWarning)
+        try:
+            matrix = formula.get_model_matrix(frame, context=dict(context), na_action="ignore", output="numpy")
+        except DataMismatchWarning as unseen:
+            levels = re.search(r"\{.*\}", str(unseen))
+            shown = levels.group(0) if levels else str(unseen)
+            raise FormulaError(
+                f"{what}: the new data have levels {shown} that were not in the data of the fit, "
+                "so there is no coefficient for them. Drop these rows or refit."
+            ) from None
+        except (FormulaicError, TypeError, ValueError, NameError) as error:
+            raise _cannot_evaluate(error, frame, what) from error
+    array = np.array(matrix, dtype=np.float64, order="C", copy=True)  # formulaic hands out read-only views
+    return array, matrix.model_spec
+
+
+def _cannot_evaluate(error: Exception, frame: pd.DataFrame, what: str) -> FormulaError:
+    text = re.sub(r"\s+", " ", str(error))
+    absent = re.search(r"name '(\w+)' is not defined|NameError: `(.+?)` is not present", text)
+    if absent:
+        name = absent.group(1) or absent.group(2)
+        hint = nearest(name, map(str, frame.columns))
+        return FormulaError(f"{what} uses {name!r}, which is no column of the data and no known function.{hint}")
+    return FormulaError(f"Cannot evaluate {what}: {text}")

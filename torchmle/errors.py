@@ -1,0 +1,84 @@
+"""Define what torchmle raises and warns, and how it suggests the nearest name."""
+
+from __future__ import annotations
+
+import difflib
+import sys
+import warnings
+from collections.abc import Iterable
+
+
+class TorchmleError(ValueError):
+    """Be the base of every error that torchmle raises."""
+
+
+class DataError(TorchmleError):
+    """Say that the data cannot be used as given: what was seen, what is allowed, what to do."""
+
+
+class FormulaError(DataError):
+    """Say that a formula cannot be read or evaluated."""
+
+
+class OptionError(TorchmleError):
+    """Say that an option, a name or a combination of them is not available."""
+
+
+class LikelihoodError(TorchmleError):
+    """Say that a user's log-likelihood does not return what the engine needs."""
+
+
+class DeviceError(OptionError):
+    """Say that the device asked for is not there."""
+
+
+class UndefinedStatisticError(TorchmleError, AttributeError):
+    """Say that a statistic has no meaning for this model; ``hasattr`` is then False."""
+
+
+class TorchmleWarning(UserWarning):
+    """Be the base of every warning that torchmle gives."""
+
+
+class DataWarning(TorchmleWarning):
+    """Warn that data were converted or rows lost in an unusual way."""
+
+
+class CollinearityWarning(TorchmleWarning):
+    """Warn that exactly collinear columns were dropped."""
+
+
+class ConvergenceWarning(TorchmleWarning):
+    """Warn that the returned point is not shown to be a maximum."""
+
+
+class SeparationWarning(ConvergenceWarning):
+    """Warn that a maximum likelihood estimate does not exist because the data are separated."""
+
+
+def nearest(name: str, choices: Iterable[str]) -> str:
+    """Return ``" Did you mean 'x'?"`` for the nearest of ``choices``, or an empty string."""
+    found = difflib.get_close_matches(str(name), [str(c) for c in choices], n=1, cutoff=0.5)
+    return f" Did you mean {found[0]!r}?" if found else ""
+
+
+def unknown(kind: str, name: object, choices: Iterable[str]) -> str:
+    """Return the sentence for an unknown name: what was seen, the nearest, and what there is."""
+    listed = list(choices)
+    return f"Unknown {kind} {name!r}.{nearest(str(name), listed)} Available: {', '.join(listed)}."
+
+
+def listing(items: Iterable[object], most: int = 8) -> str:
+    """Return the first items of a list as text, with a count of the rest."""
+    seen = [str(i) for i in items]
+    rest = f", and {len(seen) - most} more" if len(seen) > most else ""
+    return ", ".join(seen[:most]) + rest
+
+
+def warn(message: str, category: type[TorchmleWarning]) -> None:
+    """Warn at the line of the user's own code, the first one outside this package."""
+    level = 1
+    frame = sys._getframe(0)
+    while frame.f_back is not None and str(frame.f_globals.get("__name__", "")).startswith("torchmle"):
+        frame, level = frame.f_back, level + 1
+    warnings.warn(message, category, stacklevel=level)

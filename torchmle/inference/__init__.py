@@ -1,0 +1,1 @@
+"""Estimate covariances from bread, scores and groups."""

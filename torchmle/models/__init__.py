@@ -1,0 +1,1 @@
+"""Write models: the two forms, and the ready-made ones."""

@@ -1,0 +1,473 @@
+"""Write a model the statsmodels way: override one method that returns log-likelihoods."""
+
+from __future__ import annotations
+
+import copy
+from collections.abc import Mapping, Sequence
+from typing import Any, TypeVar
+
+import numpy as np
+import pandas as pd
+import torch
+from torch import Tensor
+
+from ..config import resolve_device
+from ..data.batch import DataOptions, ModelData, from_arrays, from_frame
+from ..data.extras import WEIGHT_KINDS, ExtraInputs
+from ..data.formula import caller_names
+from ..errors import DataError, OptionError, UndefinedStatisticError, listing, unknown
+from ..likelihood.check import check_scalar
+from ..likelihood.objective import Objective, derivatives_on
+from ..likelihood.opaque import OpaqueObjective
+from ..params.map import ParamMap
+from ..results.results import Results
+from ..workers import settled_threads
+from .fitting import FitRequest, run_fit
+
+M = TypeVar("M", bound="GenericLikelihoodModel")
+
+DATA_KEYWORDS = ("offset", "exposure", *WEIGHT_KINDS, "groups", "row_data", "missing", "collinear", "device", "dtype")
+NOT_YET = ("fixed", "constraints", "bounds", "resume", "checkpoint", "progress")
+
+
+class GenericLikelihoodModel:
+    """Fit any log-likelihood: override ONE of ``loglikeobs``, ``nloglikeobs`` or ``loglike``.
+
+    The method reads ``self.endog`` (n,) and ``self.exog`` (n, k), tensors in the user's units on the model's device, and
+    gets one vector of parameters: the coefficients of the columns of ``exog``, then ``extra_params`` as they stand.
+    It uses torch functions (or torchmle's, such as ``tm.normal_logpdf``); derivatives are exact.
+
+    Parameters
+    ----------
+    endog : response, (n,) or (n, 1).
+    exog : regressors, (n, k), or None. A pandas frame gives its column names.
+    offset, exposure : known part of the first predictor; ``exposure`` enters as its logarithm. In a likelihood of your own
+        they are ``self.offset``.
+    freq_weights, var_weights, sampling_weights : one kind of weights; the engine multiplies, the method never sees them.
+    groups : cluster ids.
+    row_data : dict of further arrays with n rows; each becomes ``self.<name>`` and goes through the row mask.
+    missing : ``"drop"`` (rows with missing values, counted in the summary) or ``"raise"``.
+    collinear : ``"drop"`` (the last column of an exact relation, with a warning) or ``"raise"``.
+    device, dtype : where and in what to compute.
+
+    Notes
+    -----
+    ``loglikeobs(params) -> (n,)`` gives everything. ``nloglikeobs`` is its negative. A scalar ``loglike(params)`` has
+    no scores by row, so that only the inverse Hessian is available for standard errors. Define
+    ``predict_mean(params) -> (n,)`` for predictions.
+
+    Examples
+    --------
+    >>> import torch, torchmle as tm
+    >>> class MyProbit(tm.GenericLikelihoodModel):
+    ...     def loglikeobs(self, params):
+    ...         return tm.log_ndtr((2 * self.endog - 1) * (self.exog @ params))
+    >>> res = MyProbit.from_formula("inlf ~ educ + age", tm.datasets.load("mroz")).fit()
+    >>> res.converged
+    True
+    """
+
+    extra_params: tuple[str, ...] = ()
+    response: str | None = None
+    start_params: Any = None
+    takes_exposure: bool = True
+    takes_var_weights: bool = False
+
+    data: ModelData
+    endog: Tensor
+    exog: Tensor
+    offset: Tensor | None
+    exog_names: list[str]
+
+    def __init__(
+        self,
+        endog: Any,
+        exog: Any = None,
+        *,
+        offset: Any = None,
+        exposure: Any = None,
+        freq_weights: Any = None,
+        var_weights: Any = None,
+        sampling_weights: Any = None,
+        groups: Any = None,
+        row_data: Any = None,
+        missing: str = "drop",
+        collinear: str = "drop",
+        device: str | torch.device = "cpu",
+        dtype: torch.dtype | str = torch.float64,
+        _data: ModelData | None = None,
+        **exogs: Any,
+    ) -> None:
+        if _data is None:
+            extras = ExtraInputs(offset, exposure, freq_weights, var_weights, sampling_weights, groups, row_data)
+            options = DataOptions(missing, collinear, *resolve_device(device, dtype))
+            self._check_predictors(exogs, "array")
+            with settled_threads(), derivatives_on(options.device):
+                _data = from_arrays(endog, self._matrices(exog, exogs), extras, options)
+        self._install(_data)
+
+    @classmethod
+    def from_formula(
+        cls: type[M],
+        formula: str,
+        data: Any,
+        *,
+        offset: Any = None,
+        exposure: Any = None,
+        freq_weights: Any = None,
+        var_weights: Any = None,
+        sampling_weights: Any = None,
+        groups: Any = None,
+        row_data: Any = None,
+        missing: str = "drop",
+        collinear: str = "drop",
+        device: str | torch.device = "cpu",
+        dtype: torch.dtype | str = torch.float64,
+        **formulas: str,
+    ) -> M:
+        """Build the model from a formula and a table.
+
+        Parameters
+        ----------
+        formula : ``"y ~ x1 + C(group) + I(x2 ** 2)"``, read by formulaic. The right-hand side is the first predictor's.
+        data : a pandas frame, a polars or pyarrow table, or a dict of columns. It is not changed.
+        formulas : right-hand sides of further predictors, e.g. ``log_sigma="1 + educ"``.
+
+        All other arguments are those of the constructor, and also take column names.
+
+        Raises
+        ------
+        FormulaError, DataError
+            Naming the column, the term or the rows, and what to do.
+        """
+        cls._check_predictors(formulas, "formula")
+        extras = ExtraInputs(offset, exposure, freq_weights, var_weights, sampling_weights, groups, row_data)
+        options = DataOptions(missing, collinear, *resolve_device(device, dtype))
+        first, others = cls._formulas(formulas)
+        context = caller_names([formula, *others.values()], 2)
+        with settled_threads(), derivatives_on(options.device):
+            prepared = from_frame(formula, data, first, others, extras, options, context)
+        return cls(prepared.endog, next(iter(prepared.designs.values())).X, _data=prepared)
+
+    @classmethod
+    def _formulas(cls, formulas: Mapping[str, str]) -> tuple[str, dict[str, str]]:
+        """Return the name of the first predictor, and the formulas of the others."""
+        return "exog", dict(formulas)
+
+    @classmethod
+    def _check_predictors(cls, given: Mapping[str, Any], what: str) -> None:
+        """Refuse keywords that are neither data nor predictors."""
+        for name in given:
+            hint = f"To attach an {what} of your own, use row_data={{{name!r}: ...}}." if what == "array" else ""
+            raise OptionError(f"{unknown(f'argument of {cls.__name__}:', name, ['exog', *DATA_KEYWORDS])} {hint}".strip())
+
+    @classmethod
+    def _matrices(cls, exog: Any, exogs: Mapping[str, Any]) -> dict[str, Any]:
+        """Return the regressors of each predictor."""
+        return {} if exog is None else {"exog": exog}
+
+    def _install(self, data: ModelData) -> None:
+        """Show the data as attributes, and check what only the model can check."""
+        self.data = data
+        designs = list(data.designs.values())
+        self.endog, self.offset = data.endog, data.offset
+        if designs:
+            self.exog = designs[0].X
+        self.exog_names = list(designs[0].terms) if designs else []
+        for name, tensor in data.row_data.items():
+            if hasattr(type(self), name) or name in vars(self):
+                raise OptionError(f"row_data {name!r} would hide an attribute of the model; choose another name.")
+            setattr(self, name, tensor)
+        if "exposure" in data.offset_names and not self.takes_exposure:
+            raise OptionError(f"{type(self).__name__} has no exposure; it is for models of a log mean. Use offset=.")
+        if data.weights is not None and data.weights.kind == "var_weights" and not self.takes_var_weights:
+            raise OptionError(
+                f"var_weights are defined for normal models only, not for {type(self).__name__}. "
+                "Use freq_weights for counts of rows or sampling_weights for survey weights."
+            )
+        self.check_endog()
+
+    # ---- what a subclass writes
+
+    def loglikeobs(self, params: Tensor) -> Tensor:
+        """Return the (n,) log-likelihoods at ``params``; override this one."""
+        values: Tensor = -self.nloglikeobs(params)
+        return values
+
+    def nloglikeobs(self, params: Tensor) -> Tensor:
+        """Return minus the (n,) log-likelihoods; the alternative to ``loglikeobs``."""
+        raise OptionError(
+            f"{type(self).__name__} has no likelihood. Define loglikeobs(self, params) that returns one log-likelihood "
+            "a row (or nloglikeobs, or a scalar loglike)."
+        )
+
+    def check_endog(self) -> None:
+        """Raise a DataError if the response is outside the support of the model; override where there is one."""
+
+    def predict_mean(self, params: Tensor) -> Tensor:
+        """Return the (n,) expected responses given ``self.exog``; override to make ``predict`` work."""
+        raise UndefinedStatisticError(
+            f"{type(self).__name__} does not say what it predicts. Define predict_mean(self, params) that returns (n,) "
+            "expected responses from self.exog, or use which='linear'."
+        )
+
+    # ---- names
+
+    @property
+    def nobs(self) -> int:
+        """Return the number of rows in use."""
+        return len(self.endog)
+
+    @property
+    def endog_names(self) -> str:
+        """Return the name of the response."""
+        return self.data.endog_name
+
+    @property
+    def param_names(self) -> tuple[str, ...]:
+        """Return the names of the parameters: the columns of exog, what was appended to them, ``extra_params``."""
+        return tuple(dict.fromkeys([*self.exog_names, *self.extra_params]))
+
+    # ---- the engine's view
+
+    def take(self: M, rows: slice | Tensor) -> M:
+        """Return a shallow copy of the model with only some of its rows; likelihoods are evaluated on such copies."""
+        part = copy.copy(self)
+        n = len(self.endog)
+        for name, value in vars(self).items():
+            if isinstance(value, (Tensor, np.ndarray)) and value.ndim and len(value) == n:
+                part.__dict__[name] = value[rows]
+        return part
+
+    def _scalar(self) -> bool:
+        """Return whether the model gives the sum of its log-likelihoods only."""
+        return type(self).loglike is not GenericLikelihoodModel.loglike
+
+    def _likelihood_name(self) -> str:
+        """Return the name of the method that the subclass wrote."""
+        for name in ("loglikeobs", "nloglikeobs", "loglike"):
+            if getattr(type(self), name) is not getattr(GenericLikelihoodModel, name):
+                return name
+        return "loglikeobs"
+
+    def _check_attributes(self) -> None:
+        """Refuse row data attached past the row mask."""
+        rows = self.data.rows
+        if rows.used is None or rows.count == rows.total:
+            return
+        for name, value in vars(self).items():
+            if isinstance(value, (Tensor, np.ndarray, pd.Series)) and value.ndim and len(value) == rows.total:
+                raise DataError(
+                    f"self.{name} has {rows.total} rows, but {rows.total - rows.count} of them were dropped. "
+                    f"Give it as row_data={{{name!r}: ...}} when you build the model; it then drops the same rows."
+                )
+
+    def make_map(self, names: Sequence[str], standardize: bool = True) -> ParamMap:
+        """Return the map between the user's parameters and comparable units: coefficients times column scales."""
+        scale = torch.ones(len(names), dtype=torch.float64, device="cpu")
+        if standardize and self.data.designs:
+            own = next(iter(self.data.designs.values())).scale
+            k = min(len(own), len(scale))
+            scale[:k] = own[:k]
+        return ParamMap(tuple(names), tuple(names), scale)
+
+    def make_objective(self, pmap: ParamMap) -> Objective:
+        """Return the log-likelihood in working parameters, which here are the user's own."""
+        scalar, weights = self._scalar(), self.data.weights
+        if scalar and weights is not None:
+            raise OptionError(f"{weights.kind} need log-likelihoods by row; override loglikeobs instead of loglike.")
+
+        def rows_of(rows: slice | Tensor, params: Tensor) -> Tensor:
+            if scalar:
+                return check_scalar(self.loglike(params), f"{type(self).__name__}.loglike")
+            return self.take(rows).loglikeobs(params)
+
+        width = sum(d.X.shape[1] for d in self.data.designs.values()) + len(self.data.row_data) + 1
+        return OpaqueObjective(
+            rows_of,
+            self.nobs,
+            len(pmap.names),
+            self.data.device,
+            self.endog.dtype,
+            columns=width,
+            weights=None if weights is None else weights.values,
+            separable=not scalar,
+        )
+
+    def start_candidates(self, pmap: ParamMap) -> list[Tensor]:
+        """Return link-scale starting points to choose from; the best one is taken."""
+        return [torch.zeros(len(pmap.names), dtype=torch.float64, device="cpu")]
+
+    # ---- log-likelihood and derivatives at any point
+
+    def _at(self, params: Any) -> tuple[ParamMap, Tensor, Objective]:
+        pmap = self.make_map(self.param_names)
+        theta = as_params(params, pmap.names, "params")
+        return pmap, pmap.gamma(theta), self.make_objective(pmap)
+
+    def loglike(self, params: Any) -> Any:
+        """Return the (weighted) log-likelihood at ``params``."""
+        pmap, gamma, objective = self._at(params)
+        return objective.moments(pmap.working(gamma), 0).llf
+
+    def score(self, params: Any) -> np.ndarray[Any, Any]:
+        """Return the (K,) gradient of the log-likelihood."""
+        pmap, gamma, objective = self._at(params)
+        moments = objective.moments(pmap.working(gamma), 1)
+        assert moments.gradient is not None
+        return pmap.reported_gradient(gamma, pmap.pull_gradient(moments.gradient)).numpy()
+
+    def score_obs(self, params: Any) -> np.ndarray[Any, Any]:
+        """Return the (n, K) scores by row, unweighted."""
+        pmap, gamma, objective = self._at(params)
+        if not objective.separable:
+            raise UndefinedStatisticError(f"{type(self).__name__} defines a scalar loglike, which has no scores by row.")
+        scores = objective.scores(pmap.working(gamma)) / pmap.scale
+        return torch.linalg.solve(pmap.jacobian(gamma).mT, scores.mT).mT.numpy()
+
+    def hessian(self, params: Any) -> np.ndarray[Any, Any]:
+        """Return the (K, K) Hessian of the log-likelihood (negative definite at a maximum)."""
+        pmap, gamma, objective = self._at(params)
+        moments = objective.moments(pmap.working(gamma), 2)
+        assert moments.gradient is not None
+        assert moments.hessian is not None
+        gradient, hessian = pmap.pull_gradient(moments.gradient), pmap.pull_matrix(moments.hessian)
+        return pmap.reported_hessian(gamma, gradient, hessian).numpy()
+
+    def information(self, params: Any) -> np.ndarray[Any, Any]:
+        """Return the (K, K) observed information, minus the Hessian."""
+        return -self.hessian(params)
+
+    # ---- fit
+
+    def fit(
+        self,
+        start_params: Any = None,
+        method: str | None = None,
+        maxiter: int | None = None,
+        *,
+        tol: float | None = None,
+        cov_type: str | None = None,
+        cov_kwds: Mapping[str, Any] | None = None,
+        use_t: bool | None = None,
+        device: str | torch.device | None = None,
+        seed: int | None = None,
+        batch_size: int | None = None,
+        maxfun: int | None = None,
+        disp: bool | int | None = None,
+        callback: Any = None,
+        options: Mapping[str, Any] | None = None,
+        **unknown_options: Any,
+    ) -> Results:
+        """Maximise the log-likelihood.
+
+        Parameters
+        ----------
+        start_params : starting values in the units of the results: a sequence, a dict or a Series by name.
+        method : ``"newton"`` (default), ``"bfgs"``, ``"lbfgs"``, ``"sgd"`` or ``"adam"``.
+        maxiter, maxfun : limits on iterations and on evaluations of the log-likelihood.
+        tol : scaled gradient ``g' (-H)^-1 g`` at which the method stops; default 1e-10 (1e-4 in float32). The verdict
+            ``converged`` always uses the default.
+        cov_type, cov_kwds, use_t : see :meth:`Results.with_cov`; default ``"nonrobust"``, under ``sampling_weights``
+            ``"cluster"`` where groups were given, else ``"HC1"``.
+        device : move the data there first.
+        seed, batch_size : for the stochastic methods.
+        disp : True logs one line on how the fit ended (logger ``torchmle``).
+        callback : called with each line of the trace; a true answer stops the fit.
+        options : further options of the method, e.g. ``{"lr": 0.1, "momentum": 0.9}`` for ``"sgd"``.
+
+        Returns
+        -------
+        Results
+            Frozen; ``converged`` says whether the point is shown to be a maximum.
+        """
+        if unknown_options:
+            refuse_fit_options(unknown_options)
+        request = FitRequest(
+            start_params, method, maxiter, tol, cov_type, cov_kwds, use_t, seed, batch_size, maxfun, disp, callback,
+            dict(options or {}),
+        )
+        with settled_threads():
+            return self._moved(device)._fit(request)
+
+    def _moved(self: M, device: str | torch.device | None) -> M:
+        if device is None:
+            return self
+        where, dtype = resolve_device(device, self.endog.dtype)
+        if where == self.data.device and dtype == self.endog.dtype:
+            return self
+        moved = copy.copy(self)
+        for name, value in vars(self).items():
+            if isinstance(value, Tensor):
+                moved.__dict__[name] = value.to(where, dtype) if value.is_floating_point() else value.to(where)
+        moved.data = self.data.to(where, dtype)
+        return moved
+
+    def _fit(self, request: FitRequest) -> Results:
+        return run_fit(self, request)
+
+    # ---- what results ask
+
+    def null_llf(self, results: Results) -> float:
+        """Raise: a constant-only version of an opaque likelihood is not known."""
+        raise UndefinedStatisticError(f"{type(self).__name__} has no constant-only model: its likelihood is opaque.")
+
+    def predict_with(self, results: Results, data: ModelData, which: str) -> Tensor:
+        """Return predictions of one kind on some data."""
+        params = torch.tensor(results.params.to_numpy(), dtype=data.endog.dtype, device=data.device)
+        there = copy.copy(self)
+        for name in data.row_data or self.data.row_data:
+            if name not in data.row_data:
+                there.__dict__.pop(name, None)
+        there.__dict__.update(data=data, endog=data.endog, offset=data.offset)
+        if data.designs:
+            there.exog = next(iter(data.designs.values())).X
+        with derivatives_on(data.device), torch.no_grad():
+            if which == "mean":
+                return there.predict_mean(params)
+            if which == "linear" and data.designs:
+                eta = there.exog @ params[: there.exog.shape[1]]
+                return eta if data.offset is None else eta + data.offset
+        raise OptionError(unknown("which", which, ["mean", "linear"]))
+
+
+def as_params(given: Any, names: Sequence[str], what: str) -> Tensor:
+    """Return parameters in order; a dict or Series is matched by name.
+
+    Raises
+    ------
+    OptionError
+        For a wrong number, a missing or unknown name, or a value that is not finite.
+    """
+    if isinstance(given, (pd.Series, Mapping)) and set(map(str, given.keys())) & set(names):
+        for name in map(str, given.keys()):
+            if name not in names:
+                raise OptionError(unknown(f"name in {what}:", name, names))
+        absent = [n for n in names if n not in given]
+        if absent:
+            raise OptionError(f"{what} has no value for {listing(absent)}.")
+        given = [given[n] for n in names]
+    if isinstance(given, Tensor):
+        given = given.detach().cpu().numpy()
+    array = np.array(list(given.values()) if isinstance(given, Mapping) else given, dtype=np.float64)
+    if array.ndim != 1 or len(array) != len(names):
+        raise OptionError(
+            f"{what} has shape {array.shape}, but there are {len(names)} parameters: {listing(names, 12)}. "
+            "Parameters beside the columns of exog are declared by extra_params = ('name', ...)."
+        )
+    if not np.isfinite(array).all():
+        bad = [f"{n}={v}" for n, v in zip(names, array, strict=True) if not np.isfinite(v)]
+        raise OptionError(f"{what} must be finite: {listing(bad)}.")
+    return torch.from_numpy(array)
+
+
+def refuse_fit_options(given: Mapping[str, Any]) -> None:
+    """Raise for arguments that ``fit`` does not have, or does not have yet."""
+    known = ["start_params", "method", "maxiter", "tol", "cov_type", "cov_kwds", "use_t", "device", "seed"]
+    known += ["batch_size", "maxfun", "disp", "callback", "options"]
+    for name, value in given.items():
+        if name in NOT_YET:
+            if value is None:
+                continue
+            raise OptionError(f"fit({name}=...) is not part of this version of torchmle.")
+        raise OptionError(unknown("argument of fit:", name, known))

@@ -1,0 +1,71 @@
+"""Fit counts: Poisson and negative binomial."""
+
+from __future__ import annotations
+
+import torch
+from torch import Tensor
+
+from ..params.natural import predictor
+from ..special import nb2_logpmf_log, poisson_logpmf_log
+from .predictors import LinearPredictorModel
+from .support import require_counts
+
+
+class Poisson(LinearPredictorModel):
+    """Fit a Poisson regression: ``E(y) = exp(eta)``.
+
+    ``log f = y eta - exp(eta) - log y!`` (Cameron and Trivedi 2013, equation 3.2). Fractions are accepted with a warning,
+    as pseudo maximum likelihood.
+
+    Examples
+    --------
+    >>> import torchmle as tm
+    >>> res = tm.Poisson.from_formula("narr86 ~ pcnv + inc86", tm.datasets.load("crime1")).fit(cov_type="HC1")
+    >>> res.converged
+    True
+    """
+
+    predictors = {"eta": "1"}
+    response = "count"
+
+    def check_endog(self) -> None:
+        """Refuse negative responses."""
+        require_counts(self.data, type(self).__name__, fractions=True)
+
+    def logdensity(self, y: Tensor, *etas: Tensor) -> Tensor:
+        """Return the log-probability of the count."""
+        return poisson_logpmf_log(y, etas[0])
+
+    def mean(self, *etas: Tensor) -> Tensor:
+        """Return the expected count."""
+        return torch.exp(etas[0])
+
+
+class NegativeBinomial(LinearPredictorModel):
+    """Fit a negative binomial regression, NB2: ``E(y) = mu = exp(eta)`` and ``Var(y) = mu + alpha mu^2``.
+
+    Density of Cameron and Trivedi (2013), equation 3.26; the dispersion ``alpha`` may have a formula (``log_alpha=``).
+
+    Examples
+    --------
+    >>> import torchmle as tm
+    >>> res = tm.NegativeBinomial.from_formula("narr86 ~ pcnv + inc86", tm.datasets.load("crime1")).fit()
+    >>> list(res.params.index)
+    ['Intercept', 'pcnv', 'inc86', 'alpha']
+    """
+
+    predictors = {"eta": "1", "log_alpha": predictor("1", natural="alpha", transform=torch.exp)}
+    response = "count"
+
+    def check_endog(self) -> None:
+        """Refuse negative responses and fractions."""
+        require_counts(self.data, type(self).__name__, fractions=False)
+
+    def logdensity(self, y: Tensor, *etas: Tensor) -> Tensor:
+        """Return the log-probability of the count."""
+        eta, log_alpha = etas
+        return nb2_logpmf_log(y, eta, log_alpha)
+
+    def mean(self, *etas: Tensor) -> Tensor:
+        """Return the expected count."""
+        return torch.exp(etas[0])

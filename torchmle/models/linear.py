@@ -1,0 +1,131 @@
+"""Fit linear models: least squares in closed form, or by maximum likelihood over (beta, log sigma)."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Mapping
+from typing import Any
+
+import torch
+from torch import Tensor
+
+from ..errors import OptionError
+from ..params.natural import predictor
+from ..report.summary import summarise
+from ..results.linear import closed_form, with_solution
+from ..results.results import Results, build_inference
+from ..special import normal_logpdf
+from .fitting import FitRequest, _enough_rows, default_cov, make_record, run_fit
+from .predictors import LinearPredictorModel
+
+
+class OLS(LinearPredictorModel):
+    """Fit a linear regression.
+
+    ``fit()`` solves least squares in closed form and reports statsmodels' whole block of statistics, with
+    ``s^2 = SSR / (n - K)``. ``fit(method="newton")`` (or another method) maximises the normal likelihood over the
+    coefficients and sigma; ``log_sigma="1 + x"`` lets sigma depend on regressors.
+
+    Examples
+    --------
+    >>> import torchmle as tm
+    >>> res = tm.OLS.from_formula("lwage ~ educ + exper", tm.datasets.load("wage1")).fit(cov_type="HC1")
+    >>> round(res.params["educ"], 4)
+    0.0979
+    """
+
+    predictors = {"mu": "1", "log_sigma": predictor("1", natural="sigma", transform=torch.exp)}
+    response = "continuous"
+    takes_exposure = False
+    takes_var_weights = True
+
+    def logdensity(self, y: Tensor, *etas: Tensor) -> Tensor:
+        """Return the normal log-density."""
+        mu, log_sigma = etas
+        return normal_logpdf((y - mu) * torch.exp(-log_sigma)) - log_sigma
+
+    def mean(self, *etas: Tensor) -> Tensor:
+        """Return the mean."""
+        return etas[0]
+
+    def known_part(self, position: int) -> Tensor | None:
+        """Return ``-1/2 log w`` for log sigma: with ``var_weights`` a row's variance is ``sigma^2 / w``."""
+        weights = self.data.weights
+        if weights is None or weights.kind != "var_weights":
+            return None
+        return -0.5 * weights.values.log()
+
+    def _fit(self, request: FitRequest) -> Results:
+        constant_sigma = list(self.data.designs.values())[1].terms == ("Intercept",)
+        if request.method is None and constant_sigma:
+            return self._closed_form(request)
+        return run_fit(self, request)
+
+    def _closed_form(self, request: FitRequest) -> Results:
+        idle = {"maxiter": request.maxiter, "tol": request.tol, "start_params": request.start_params}
+        idle |= {"batch_size": request.batch_size, "callback": request.callback, "maxfun": request.maxfun}
+        idle |= {"seed": request.seed, **request.options}
+        given = [name for name, value in idle.items() if value is not None]
+        if given:
+            raise OptionError(
+                f"{', '.join(given)}: least squares is solved in closed form and does not iterate. Name a method as well, "
+                "e.g. fit(method='newton'), to maximise the likelihood."
+            )
+        begin = time.perf_counter()
+        cov_type = default_cov(self, request.cov_type)
+        self._check_rows()
+        fit, bread, solution = closed_form(self.data)
+        seconds = time.perf_counter() - begin
+        record = make_record(self, request, "closed form", {}, seconds)
+        fit = _timed(fit, seconds)
+        inference = build_inference(self, fit, bread, cov_type, request.cov_kwds, request.use_t, True)
+        return with_solution(Results(self, fit, inference, record, summarise), solution)
+
+    def _check_rows(self) -> None:
+        design = next(iter(self.data.designs.values()))
+        if self.nobs < len(design.terms):
+            raise OptionError(
+                f"{len(design.terms)} coefficients cannot be estimated from {self.nobs} rows. "
+                f"{self.data.rows.total - self.nobs} of {self.data.rows.total} rows were dropped."
+            )
+
+
+def _timed(fit: Any, seconds: float) -> Any:
+    from dataclasses import replace
+
+    return replace(fit, seconds=seconds)
+
+
+class WLS(OLS):
+    """Fit a linear regression whose rows have variance ``sigma^2 / weights``.
+
+    Parameters
+    ----------
+    weights : precision weights, an array, a Series or a column name; the same as ``var_weights``.
+
+    All other parameters are those of :class:`OLS`.
+
+    Examples
+    --------
+    >>> import torchmle as tm
+    >>> data = tm.datasets.load("wage1")
+    >>> res = tm.WLS.from_formula("lwage ~ educ", data, weights=1 / data.exper).fit()
+    >>> res.converged
+    True
+    """
+
+    def __init__(self, endog: Any, exog: Any = None, *, weights: Any = None, **kwargs: Any) -> None:
+        super().__init__(endog, exog, **_var_weights(weights, kwargs))
+
+    @classmethod
+    def from_formula(cls, formula: str, data: Any, *, weights: Any = None, **kwargs: Any) -> WLS:  # type: ignore[override]
+        """Build the model from a formula and a table; see :meth:`GenericLikelihoodModel.from_formula`."""
+        return super().from_formula(formula, data, **_var_weights(weights, kwargs))
+
+
+def _var_weights(weights: Any, kwargs: Mapping[str, Any]) -> dict[str, Any]:
+    if weights is None:
+        return dict(kwargs)
+    if kwargs.get("var_weights") is not None:
+        raise OptionError("weights and var_weights are the same thing; give one of them.")
+    return {**kwargs, "var_weights": weights}

@@ -1,0 +1,283 @@
+"""Write a model declaratively: one linear predictor a parameter, and a log-density of the predictors."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Mapping
+from dataclasses import replace
+from typing import Any, ClassVar
+
+import torch
+from torch import Tensor
+
+from ..data.batch import ModelData
+from ..data.design import Design
+from ..errors import OptionError, UndefinedStatisticError, unknown
+from ..likelihood.leastsquares import LeastSquares, solve
+from ..likelihood.objective import Objective, derivatives_on
+from ..likelihood.predictor import Predictor, PredictorObjective
+from ..optim.base import Options, Status, minimise
+from ..optim.registry import make_optimizer
+from ..params.map import ParamMap, uncentring
+from ..params.natural import Natural, PredictorSpec
+from ..results.results import Results
+from .base import DATA_KEYWORDS, GenericLikelihoodModel
+from .fitting import VERDICT, LikelihoodProblem
+
+START_ROWS = 5_000
+"""Rows from which default starting values are computed."""
+
+
+class LinearPredictorModel(GenericLikelihoodModel):
+    """Fit a log-density of linear predictors: every parameter may have a formula.
+
+    A subclass lists ``predictors`` (name to default formula, or :func:`torchmle.predictor`) and writes
+    ``logdensity(self, y, *etas) -> (n,)``, the log-density of each response given its linear predictors, offset included.
+    The first predictor takes the main formula, the others theirs by keyword.
+
+    Examples
+    --------
+    >>> import torch, torchmle as tm
+    >>> class Normal(tm.LinearPredictorModel):
+    ...     predictors = {"mu": "1", "log_sigma": tm.predictor("1", natural="sigma", transform=torch.exp)}
+    ...     def logdensity(self, y, mu, log_sigma):
+    ...         return tm.normal_logpdf((y - mu) * torch.exp(-log_sigma)) - log_sigma
+    >>> res = Normal.from_formula("lwage ~ educ", tm.datasets.load("wage1"), log_sigma="1 + female").fit()
+    >>> list(res.params.index)
+    ['Intercept', 'educ', 'log_sigma:Intercept', 'log_sigma:female']
+    """
+
+    predictors: ClassVar[Mapping[str, str | PredictorSpec]] = {}
+
+    # ---- what a subclass writes
+
+    def logdensity(self, y: Tensor, *etas: Tensor) -> Tensor:
+        """Return the (n,) log-densities of ``y`` given the linear predictors; override this one."""
+        raise OptionError(f"{type(self).__name__} has no likelihood. Define logdensity(self, y, {', '.join(self._specs())}).")
+
+    def mean(self, *etas: Tensor) -> Tensor:
+        """Return the (n,) expected responses given the linear predictors; override to make ``predict`` work."""
+        raise UndefinedStatisticError(
+            f"{type(self).__name__} does not say what it predicts. Define mean(self, {', '.join(self._specs())}), or use "
+            "which='linear'."
+        )
+
+    # ---- predictors and names
+
+    @classmethod
+    def _specs(cls) -> dict[str, PredictorSpec]:
+        """Return the predictors in order, a bare string as its default formula."""
+        if not cls.predictors:
+            raise OptionError(f"{cls.__name__} lists no predictors. Set predictors = {{'mu': '1'}} in the class.")
+        for name in cls.predictors:
+            if name in DATA_KEYWORDS or name in ("endog", "exog", "formula", "data"):
+                raise OptionError(f"A predictor of {cls.__name__} may not be called {name!r}: that is a keyword.")
+        return {k: v if isinstance(v, PredictorSpec) else PredictorSpec(v) for k, v in cls.predictors.items()}
+
+    @classmethod
+    def _formulas(cls, formulas: Mapping[str, str]) -> tuple[str, dict[str, str]]:
+        first, *others = cls._specs()
+        return first, {name: formulas.get(name, cls._specs()[name].default) for name in others}
+
+    @classmethod
+    def _check_predictors(cls, given: Mapping[str, Any], what: str) -> None:
+        first, *others = cls._specs()
+        for name in given:
+            if name == first:
+                raise OptionError(f"{first!r} is the first predictor of {cls.__name__}: it takes the main {what}.")
+            if name not in others:
+                raise OptionError(unknown(f"argument of {cls.__name__}:", name, [*others, *DATA_KEYWORDS]))
+
+    @classmethod
+    def _matrices(cls, exog: Any, exogs: Mapping[str, Any]) -> dict[str, Any]:
+        first, *others = cls._specs()
+        return {first: exog, **{name: exogs.get(name) for name in others}}
+
+    def _likelihood_name(self) -> str:
+        return "logdensity"
+
+    def _scalar(self) -> bool:
+        return False
+
+    def _natural(self, name: str, design: Design) -> Natural | None:
+        """Return the natural parameter of a predictor that is a constant one."""
+        if design.X.shape[1] != 1 or design.constant != 0 or float(design.cross.mean[0]) != 1.0:
+            return None
+        return Natural.of(self._specs()[name])
+
+    @property
+    def param_names(self) -> tuple[str, ...]:
+        """Return the reported names: the first predictor's terms plain, others as ``predictor:term``."""
+        names: list[str] = []
+        for j, (name, design) in enumerate(self.data.designs.items()):
+            natural = self._natural(name, design)
+            if natural is not None:
+                names.append(natural.name)
+            else:
+                names += design.terms if j == 0 else [f"{name}:{t}" for t in design.terms]
+        return tuple(names)
+
+    # ---- the engine's view
+
+    def make_map(self, names: Any, standardize: bool = True) -> ParamMap:
+        """Return the map from coefficients of the user's columns to those of standardised ones."""
+        links: list[str] = []
+        naturals: dict[int, Natural] = {}
+        scales, blocks = [], []
+        for j, (name, design) in enumerate(self.data.designs.items()):
+            natural = self._natural(name, design)
+            if natural is not None:
+                naturals[len(links)] = natural
+            plain = j == 0 and natural is None
+            links += list(design.terms) if plain else [f"{name}:{t}" for t in design.terms]
+            shift = design.shift if standardize else None
+            eye = torch.eye(len(design.terms), dtype=torch.float64, device="cpu")
+            matrix = None if shift is None else uncentring(shift, design.constant, design.cross.mean)
+            blocks.append(eye if matrix is None else matrix)
+            scales.append(design.scale if standardize else torch.ones_like(design.scale))
+        links = [naturals[0].name if i == 0 and 0 in naturals else n for i, n in enumerate(links)]
+        uncentre = torch.block_diag(*blocks) if standardize and any(d.shift is not None for d in self.data.designs.values()) else None
+        return ParamMap(tuple(names), tuple(links), torch.cat(scales), uncentre, naturals)
+
+    def make_objective(self, pmap: ParamMap) -> PredictorObjective:
+        """Return the log-likelihood as a function of its linear predictors."""
+        centred = pmap.uncentre is not None
+        predictors = []
+        for j, design in enumerate(self.data.designs.values()):
+            shift = design.shift if centred else None
+            offset = self.data.offset if j == 0 else self.known_part(j)
+            predictors.append(Predictor(design.X, None if shift is None else shift.to(design.X), offset))
+
+        def density(rows: slice | Tensor, etas: list[Tensor]) -> Tensor:
+            part = self.take(rows)
+            return part.logdensity(part.endog, *etas)
+
+        weights = self.data.weights
+        own = weights is not None and weights.kind == "var_weights"
+        return PredictorObjective(predictors, density, None if weights is None or own else weights.values)
+
+    def known_part(self, position: int) -> Tensor | None:
+        """Return the known part of a predictor after the first; models with ``var_weights`` put them there."""
+        return None
+
+    def _etas(self, link: Tensor, data: ModelData) -> list[Tensor]:
+        at = link.to(data.endog.device, data.endog.dtype)
+        etas = []
+        for design in data.designs.values():
+            if len(at):  # closed-form least squares has no sigma among its parameters
+                b, at = at.tensor_split([design.X.shape[1]])
+                etas.append(design.X @ b)
+        for j in range(len(etas)):
+            known = data.offset if j == 0 else self.known_part(j) if data is self.data else None
+            if known is not None:
+                etas[j] = etas[j] + known
+        return etas
+
+    def loglikeobs(self, params: Any) -> Tensor:
+        """Return the (n,) log-likelihoods at reported parameters, unweighted."""
+        pmap, gamma, objective = self._at(params)
+        return objective.values(pmap.working(gamma))
+
+    def start_candidates(self, pmap: ParamMap) -> list[Tensor]:
+        """Return zeros, the link of the mean, and least squares with log scales from its residuals."""
+        zero = torch.zeros(len(pmap.names), dtype=torch.float64, device="cpu")
+        found = [zero]
+        designs = list(self.data.designs.values())
+        stride = max(1, self.nobs // START_ROWS)
+        y = self.data.endog[::stride]
+        if designs[0].constant is not None:
+            level = self._link_of_mean(float(y.double().mean()))
+            if level is not None:
+                start = zero.clone()
+                start[designs[0].constant] = level / float(designs[0].cross.mean[designs[0].constant])
+                found.append(start)
+        if len(y) > 2 * designs[0].X.shape[1]:
+            found.append(self._least_squares_start(zero, stride))
+        return found
+
+    def _link_of_mean(self, target: float) -> float | None:
+        """Return the first predictor at which the mean is nearest to a target, the others being zero."""
+        grid = torch.linspace(-30, 30, 2401, dtype=self.endog.dtype, device=self.data.device)
+        others = [torch.zeros_like(grid) for _ in list(self.data.designs)[1:]]
+        try:
+            with torch.no_grad(), derivatives_on(self.data.device):
+                means = self.mean(grid, *others)
+        except Exception:  # a mean that uses row data cannot be evaluated on a grid: other starts remain
+            return None
+        gap = (means - target).abs()
+        gap = torch.where(torch.isfinite(gap), gap, torch.full_like(gap, math.inf))
+        return float(grid[int(gap.argmin())])
+
+    def _least_squares_start(self, zero: Tensor, stride: int) -> Tensor:
+        """Return least squares on a sample, with ``log_*`` predictors at the log of the residual deviation."""
+        first = next(iter(self.data.designs.values()))
+        y = self.data.endog[::stride]
+        y = y if self.data.offset is None else y - self.data.offset[::stride]
+        X = first.X[::stride]
+        start = zero.clone()
+        centre = first.cross.mean.clone() if first.constant is not None else torch.zeros_like(first.cross.mean)
+        if first.constant is not None:
+            centre[first.constant] = 0.0
+        objective = LeastSquares(X.double(), y.double(), centre.to(X.device), None)
+        try:
+            solution = solve(objective)
+        except torch.linalg.LinAlgError:  # a sample can be collinear where the data are not
+            return zero
+        uncentre = uncentring(centre, first.constant, first.cross.mean)
+        beta = solution.working if uncentre is None else uncentre @ solution.working
+        start[: len(beta)] = beta
+        position = len(beta)
+        for name, design in list(self.data.designs.items())[1:]:
+            spec = self._specs()[name]
+            is_log = spec.transform is torch.exp if spec.transform else name.startswith(("log", "ln"))
+            if is_log and design.constant is not None and solution.ssr > 0:
+                start[position + design.constant] = 0.5 * math.log(solution.ssr / len(y))
+            position += len(design.terms)
+        return start if bool(torch.isfinite(start).all()) else zero
+
+    # ---- what results ask
+
+    def null_llf(self, results: Results) -> float:
+        """Return the maximised log-likelihood with only a constant in the first predictor."""
+        first = next(iter(self.data.designs))
+        null = self._with_constant_only(first)
+        pmap = null.make_map(null.param_names)
+        problem = LikelihoodProblem(null.make_objective(pmap), pmap)
+        tol = VERDICT[self.endog.dtype]
+        starts = [pmap.gamma_of_link(c) for c in null.start_candidates(pmap)]
+        best = min(starts, key=lambda g: _finite_or_worst(problem.evaluate(g, 0).value))
+        found = minimise(make_optimizer("newton", Options(tol=tol), None, {}), problem, best, verdict_tol=tol)
+        if found.status is not Status.CONVERGED:
+            raise UndefinedStatisticError(f"The constant-only model has no maximum ({found.status.sentence})")
+        return -found.at.value
+
+    def _with_constant_only(self, first: str) -> LinearPredictorModel:
+        import copy
+
+        from ..data.crossproducts import cross_products
+        from ..data.design import ones
+
+        null = copy.copy(self)
+        X = ones(self.nobs, self.endog)
+        designs = {**self.data.designs, first: Design(first, ("Intercept",), X, cross_products(X))}
+        null.data = replace(self.data, designs=designs)
+        null.exog = X
+        return null
+
+    def predict_with(self, results: Results, data: ModelData, which: str) -> Tensor:
+        """Return the mean, or one of the linear predictors, on some data."""
+        link = torch.from_numpy(results.link_params.to_numpy().copy())
+        with derivatives_on(data.device), torch.no_grad():
+            etas = self._etas(link, data)
+            if which == "mean":
+                return self.mean(*etas)
+        names = list(data.designs)
+        if which == "linear" or which in names:
+            return etas[0 if which == "linear" else names.index(which)]
+        raise OptionError(unknown("which", which, dict.fromkeys(["mean", "linear", *names])))
+
+
+def _finite_or_worst(value: float) -> float:
+    return value if math.isfinite(value) else math.inf
+
+

@@ -1,0 +1,49 @@
+"""Check that a response lies in the support of a model."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import torch
+
+from ..data.batch import ModelData
+from ..errors import DataError, DataWarning, listing, warn
+
+
+def _rows(data: ModelData, bad: torch.Tensor) -> str:
+    labels: Any = data.rows.labels[bad.cpu().numpy()]
+    return f"{int(bad.sum())} of {len(bad)} rows (e.g. row {listing(labels, 3)})"
+
+
+def require_binary(data: ModelData, model: str) -> None:
+    """Raise unless the response is 0/1 and takes both values."""
+    y = data.endog
+    values = torch.unique(y[:200_000]).tolist()
+    bad = (y != 0) & (y != 1)
+    if bool(bad.any()):
+        hint = "Recode it, e.g. I(y == 2) ~ x." if set(values) == {1.0, 2.0} else "Recode it, e.g. I(y > 0) ~ x."
+        raise DataError(
+            f"{model} needs a response of 0 and 1 (or bool); {data.endog_name!r} holds {listing(f'{v:g}' for v in values)} "
+            f"and is neither in {_rows(data, bad)}. {hint}"
+        )
+    if len(values) == 1 and bool((y == y[0]).all()):
+        raise DataError(f"{model}: the response {data.endog_name!r} is {values[0]:g} in every row, so there is no estimate.")
+
+
+def require_counts(data: ModelData, model: str, fractions: bool) -> None:
+    """Raise for negative responses, and for fractions where the model has no quasi-likelihood reading."""
+    y = data.endog
+    negative = y < 0
+    if bool(negative.any()):
+        raise DataError(f"{model} needs a response that is not negative; {data.endog_name!r} is negative in {_rows(data, negative)}.")
+    if bool((y == 0).all()):
+        raise DataError(f"{model}: the response {data.endog_name!r} is 0 in every row, so there is no estimate.")
+    broken = y != torch.round(y)
+    if bool(broken.any()):
+        if not fractions:
+            raise DataError(f"{model} needs counts; {data.endog_name!r} is not a whole number in {_rows(data, broken)}.")
+        warn(
+            f"{model}: the response {data.endog_name!r} is not a whole number in {_rows(data, broken)}. The estimates are "
+            "pseudo maximum likelihood; use cov_type='HC1' or 'cluster'.",
+            DataWarning,
+        )

@@ -1,0 +1,1 @@
+"""Maximise: one loop, and the methods that take its steps."""

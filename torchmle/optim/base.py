@@ -1,0 +1,212 @@
+"""Define what a method is, run the only loop, and judge the point that it returns."""
+
+from __future__ import annotations
+
+import math
+import time
+from abc import ABC, abstractmethod
+from collections.abc import Callable
+from dataclasses import dataclass, replace
+from enum import Enum
+from typing import Any, Protocol
+
+import torch
+from torch import Tensor
+
+from ..linalg import cholesky, solve_spd
+
+
+@dataclass(frozen=True)
+class Evaluation:
+    """Hold the function to minimise, minus the log-likelihood, with derivatives at one point."""
+
+    value: float
+    gradient: Tensor | None = None
+    hessian: Tensor | None = None
+
+    @property
+    def finite(self) -> bool:
+        """Return whether every number is finite."""
+        parts = [p for p in (self.gradient, self.hessian) if p is not None]
+        return math.isfinite(self.value) and all(bool(torch.isfinite(p).all()) for p in parts)
+
+
+class Problem(Protocol):
+    """Be minimised in comparable units; data and signs stay behind it."""
+
+    evaluations: int
+
+    @property
+    def rows(self) -> int:
+        """Return how many rows the sum has."""
+        ...
+
+    def evaluate(self, x: Tensor, order: int) -> Evaluation:
+        """Return value, gradient and Hessian up to ``order``."""
+        ...
+
+    def batch(self, index: Tensor) -> Problem:
+        """Return the same problem on some of the rows."""
+        ...
+
+
+class Status(Enum):
+    """List how a fit can end; :attr:`sentence` says what it means and what to try."""
+
+    CONVERGED = "converged"
+    MAXITER = "maxiter"
+    STALLED = "stalled"
+    FLAT = "flat"
+    NOT_FINITE = "not_finite"
+    STOPPED = "stopped"
+    INTERRUPTED = "interrupted"
+
+    @property
+    def sentence(self) -> str:
+        """Return what happened, and what to try."""
+        return _SENTENCES[self]
+
+
+_SENTENCES = {
+    Status.CONVERGED: "The scaled gradient is zero to rounding and the information is positive definite.",
+    Status.MAXITER: "The iteration limit was reached. Raise maxiter, give start_params, or use method='newton'.",
+    Status.STALLED: "No step improves the log-likelihood although the gradient is not zero. "
+    "Check that the likelihood is smooth and accurate, try other start_params or another method.",
+    Status.FLAT: "The log-likelihood is flat, or not concave, at this point: some parameters are not identified. "
+    "Remove one of the parameters named, or start elsewhere.",
+    Status.NOT_FINITE: "The log-likelihood or its derivatives are not finite around this point. "
+    "Look for a parameter that runs to a bound of its range, and for log, sqrt or division at zero.",
+    Status.STOPPED: "The callback asked to stop.",
+    Status.INTERRUPTED: "The fit was interrupted; this is the best point so far.",
+}
+
+
+@dataclass(frozen=True)
+class State:
+    """Hold where a method stands: point, derivatives there, and its own memory."""
+
+    x: Tensor
+    at: Evaluation
+    status: Status | None = None
+    decrement: float = math.nan
+    step: float = math.nan
+    memory: Any = None
+
+
+@dataclass(frozen=True)
+class Options:
+    """Hold what every method takes.
+
+    ``tol`` is the scaled gradient ``g' H^-1 g`` at which a method stops; ``maxiter`` None is the method's default.
+    """
+
+    maxiter: int | None = None
+    tol: float = 1e-10
+    seed: int = 0
+
+
+class Optimizer(ABC):
+    """Take steps on a problem; the loop, limits and interrupts are not its business."""
+
+    name: str
+    default_maxiter: int
+    order: int
+
+    def __init__(self, options: Options) -> None:
+        self.options = options
+
+    @abstractmethod
+    def init(self, problem: Problem, x: Tensor, at: Evaluation) -> State:
+        """Return the first state; ``at`` has derivatives up to ``order`` at ``x``."""
+
+    @abstractmethod
+    def step(self, problem: Problem, state: State) -> State:
+        """Return the next state; a state with a status ends the loop."""
+
+
+@dataclass(frozen=True)
+class TraceRow:
+    """Hold one line of the trace."""
+
+    iteration: int
+    llf: float
+    gradient: float
+    decrement: float
+    step: float
+    seconds: float
+
+
+Callback = Callable[[TraceRow], Any]
+
+
+@dataclass(frozen=True)
+class OptimResult:
+    """Hold the returned point, exact derivatives there, the verdict and the trace."""
+
+    x: Tensor
+    at: Evaluation
+    status: Status
+    decrement: float
+    iterations: int
+    history: tuple[TraceRow, ...]
+    seconds: float
+
+
+def scaled_gradient(at: Evaluation) -> tuple[float, Tensor | None]:
+    """Return ``g' H^-1 g`` and the Cholesky factor of H; infinite and None where H is not positive definite."""
+    if at.gradient is None or at.hessian is None or not at.finite:
+        return math.inf, None
+    factor = cholesky(at.hessian)
+    if factor is None:
+        return math.inf, None
+    return float(at.gradient @ solve_spd(factor, at.gradient)), factor
+
+
+def minimise(
+    optimizer: Optimizer, problem: Problem, x: Tensor, *, verdict_tol: float, callback: Callback | None = None, maxfun: int | None = None
+) -> OptimResult:
+    """Run a method to its stop and judge the returned point by exact derivatives on all rows.
+
+    A point is a maximum when the Hessian is positive definite and ``g' H^-1 g <= verdict_tol`` there, whatever
+    the method says of itself.
+    """
+    begin = time.perf_counter()
+    maxiter = optimizer.options.maxiter if optimizer.options.maxiter is not None else optimizer.default_maxiter
+    state = optimizer.init(problem, x, problem.evaluate(x, optimizer.order))
+    best, trace, iteration = state, [_trace(0, state, begin)], 0
+    try:
+        while state.status is None:
+            if iteration >= maxiter or (maxfun is not None and problem.evaluations >= maxfun):
+                state = replace(state, status=Status.MAXITER)
+                break
+            state = optimizer.step(problem, state)
+            if state.status is None or not math.isnan(state.step):
+                iteration += 1
+                trace.append(_trace(iteration, state, begin))
+            if math.isfinite(state.at.value) and state.at.value <= best.at.value:
+                best = state
+            if callback is not None and state.status is None and callback(trace[-1]):
+                state = replace(state, status=Status.STOPPED)
+    except KeyboardInterrupt:
+        state = replace(best, status=Status.INTERRUPTED)
+    at = state.at if state.at.hessian is not None else problem.evaluate(state.x, 2)
+    status, decrement = _judge(at, state.status or Status.MAXITER, verdict_tol)
+    return OptimResult(state.x, at, status, decrement, iteration, tuple(trace), time.perf_counter() - begin)
+
+
+def _judge(at: Evaluation, claimed: Status, tol: float) -> tuple[Status, float]:
+    """Return the verdict at the returned point."""
+    decrement, factor = scaled_gradient(at)
+    if not at.finite:
+        return Status.NOT_FINITE, math.inf
+    if factor is not None and decrement <= tol:
+        return (claimed if claimed is Status.INTERRUPTED else Status.CONVERGED), decrement
+    if claimed in (Status.CONVERGED, Status.STALLED):
+        return (Status.FLAT if factor is None else Status.STALLED), decrement
+    return claimed, decrement
+
+
+def _trace(iteration: int, state: State, begin: float) -> TraceRow:
+    gradient = float(state.at.gradient.abs().max()) if state.at.gradient is not None else math.nan
+    elapsed = time.perf_counter() - begin
+    return TraceRow(iteration, -state.at.value, gradient, state.decrement, state.step, elapsed)

@@ -1,0 +1,198 @@
+"""Render one fit as a summary: what was fitted, the verdict, the table, the notes."""
+
+from __future__ import annotations
+
+import html
+import math
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+from tabulate import tabulate
+
+from ..errors import UndefinedStatisticError
+from ..results.linear import LinearResults
+from ..results.results import Results
+
+Pairs = Sequence[tuple[str, str]]
+
+
+@dataclass(frozen=True)
+class Summary:
+    """Hold the parts of a summary as text cells; rendered by :meth:`as_text` and :meth:`as_html`."""
+
+    title: str
+    alerts: tuple[str, ...]
+    facts: Pairs
+    head: tuple[str, ...]
+    rows: tuple[tuple[str, ...], ...]
+    statistics: Pairs
+    notes: tuple[str, ...]
+
+    def as_text(self) -> str:
+        """Return the summary as plain text; nothing is cut off."""
+        table = tabulate(self.rows, self.head, tablefmt="plain", disable_numparse=True, colalign=_alignment(self.head))
+        facts, statistics = _two_columns(self.facts), _two_columns(self.statistics)
+        width = max(len(line) for part in (table, facts, statistics, self.title) for line in part.splitlines() or [""])
+        double, single = "=" * width, "-" * width
+        head, *body = table.splitlines()
+        alerts = [f"*** {a}" for a in self.alerts]
+        lines = [self.title.center(width).rstrip(), *alerts, double, facts, double, head, single, *body, double]
+        lines += [statistics, double] if statistics else []
+        return "\n".join([*lines, *(f"[{i}] {n}" for i, n in enumerate(self.notes, 1))])
+
+    def as_html(self) -> str:
+        """Return the summary as HTML for a notebook."""
+        alerts = "".join(f"<p><b>{html.escape(a)}</b></p>" for a in self.alerts)
+        facts = tabulate(_paired(self.facts), tablefmt="html", disable_numparse=True)
+        table = tabulate(self.rows, self.head, tablefmt="html", disable_numparse=True, colalign=_alignment(self.head))
+        statistics = tabulate(_paired(self.statistics), tablefmt="html", disable_numparse=True) if self.statistics else ""
+        notes = "".join(f"<li>{html.escape(n)}</li>" for n in self.notes)
+        return f"<h4>{html.escape(self.title)}</h4>{alerts}{facts}{table}{statistics}<ol>{notes}</ol>"
+
+    def __str__(self) -> str:
+        return self.as_text()
+
+    __repr__ = __str__
+
+    def _repr_html_(self) -> str:
+        return self.as_html()
+
+
+def _alignment(head: Sequence[str]) -> tuple[str, ...]:
+    return ("left", *("right" for _ in head[1:]))
+
+
+def _paired(pairs: Pairs) -> list[list[str]]:
+    """Lay name and value pairs out in two columns, filled from top to bottom."""
+    half = -(-len(pairs) // 2)
+    left, right = list(pairs[:half]), list(pairs[half:])
+    right += [("", "")] * (half - len(right))
+    return [[f"{a}:" if a else "", b, f"{c}:" if c else "", d] for (a, b), (c, d) in zip(left, right, strict=True)]
+
+
+def _two_columns(pairs: Pairs) -> str:
+    if not pairs:
+        return ""
+    return tabulate(_paired(pairs), tablefmt="plain", disable_numparse=True, colalign=("left", "right", "left", "right"))
+
+
+def summarise(results: Results, alpha: float) -> Summary:
+    """Return the summary of a fit.
+
+    Parameters
+    ----------
+    alpha : one minus the level of the confidence intervals.
+    """
+    model = type(results.model).__name__
+    return Summary(
+        title=f"{model} Results",
+        alerts=_alerts(results),
+        facts=_facts(results),
+        head=_head(results, alpha),
+        rows=_rows(results, alpha),
+        statistics=_statistics(results),
+        notes=tuple(_notes(results)),
+    )
+
+
+def _alerts(results: Results) -> tuple[str, ...]:
+    if results.converged:
+        return ()
+    return (
+        f"NOT A MAXIMUM ({results.status})",
+        "No standard errors are given, because they would describe a point that is not the estimate.",
+    )
+
+
+def number(value: float) -> str:
+    """Return a number with five significant digits at most, in plain notation where that is readable."""
+    if math.isnan(value):
+        return "nan"
+    if value != 0 and not 1e-4 <= abs(value) < 1e7:
+        return f"{value:.3e}"
+    return f"{value:.4f}" if abs(value) < 1e4 else f"{value:.1f}"
+
+
+def _statistic(results: Results, name: str) -> str | None:
+    """Return a statistic as text, or None where it is not defined."""
+    try:
+        return number(float(getattr(results, name)))
+    except UndefinedStatisticError:
+        return None
+
+
+def _facts(results: Results) -> list[tuple[str, str]]:
+    record = results.record
+    facts = [
+        ("Dep. variable", results.model.endog_names),
+        ("Observations", f"{results.nobs:g}"),
+        ("Df residuals", f"{results.df_resid:g}"),
+        ("Method", results.method),
+        ("Converged", "yes" if results.converged else "NO"),
+        ("Iterations", str(results.fit.iterations)),
+        ("Covariance", results.cov_type),
+        ("Device", f"{record.device}, {record.dtype}"),
+    ]
+    if isinstance(results, LinearResults):
+        names = {"R-squared": "rsquared", "Adj. R-squared": "rsquared_adj", "F-statistic": "fvalue"}
+        names |= {"Prob (F-statistic)": "f_pvalue"}
+    else:
+        names = {"Pseudo R-squared": "prsquared", "LL-null": "llnull", "LLR p-value": "llr_pvalue"}
+    names = {"Log-likelihood": "llf", **names, "AIC": "aic", "BIC": "bic"}
+    show = results.converged
+    found = [(label, _statistic(results, name)) for label, name in names.items() if show or name == "llf"]
+    return facts + [(label, value) for label, value in found if value is not None]
+
+
+def _head(results: Results, alpha: float) -> tuple[str, ...]:
+    test = "t" if results.use_t else "z"
+    return ("", "coef", "std err", test, f"P>|{test}|", f"[{alpha / 2:.4g}", f"{1 - alpha / 2:.4g}]")
+
+
+def _rows(results: Results, alpha: float) -> tuple[tuple[str, ...], ...]:
+    interval = results.conf_int(alpha)
+    naturals = {results.names[i] for i in results.fit.map.naturals}
+    rows = []
+    for name in results.names:
+        value, error = number(results.params[name]), number(results.bse[name])
+        low, high = number(interval.loc[name, 0]), number(interval.loc[name, 1])
+        test = ("", "") if name in naturals else (_short(results.tvalues[name]), _short(results.pvalues[name]))
+        rows.append((name, value, error, *test, low, high))
+    return tuple(rows)
+
+
+def _short(value: float) -> str:
+    return "nan" if math.isnan(value) else f"{value:.3f}"
+
+
+def _statistics(results: Results) -> list[tuple[str, str]]:
+    if not isinstance(results, LinearResults):
+        return []
+    names = {
+        "Omnibus": "omnibus",
+        "Prob(Omnibus)": "omnibus_pvalue",
+        "Skew": "skew",
+        "Kurtosis": "kurtosis",
+        "Durbin-Watson": "durbin_watson",
+        "Jarque-Bera (JB)": "jarque_bera",
+        "Prob(JB)": "jarque_bera_pvalue",
+        "Cond. no.": "condition_number",
+    }
+    return [(label, _statistic(results, name) or "") for label, name in names.items()]
+
+
+def _notes(results: Results) -> list[str]:
+    data = results.model.data
+    notes = [f"Standard errors: {results.inference.covariance.description}."] if results.converged else []
+    if data.weights is not None:
+        notes.append(f"Weights: {data.weights.kind}.")
+    if data.rows.causes:
+        lost = ", ".join(f"{cause}: {count}" for cause, count in data.rows.causes.items())
+        notes.append(f"{data.rows.total - data.rows.count} of {data.rows.total} rows were not used ({lost}).")
+    dropped = [name for design in data.designs.values() for name in design.dropped]
+    if dropped:
+        notes.append(f"Dropped as exactly collinear: {', '.join(dropped)}.")
+    if results.record.dtype == "float32":
+        notes.append("Computed in float32: about six digits of the estimates are right.")
+    notes.append(f"Derivatives: {results.engine}.")
+    return [*notes, *results.fit.notes]

@@ -1,0 +1,129 @@
+"""Hold what a fit found, before it is named and reported."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, field
+from typing import TYPE_CHECKING, Any, Protocol
+
+import pandas as pd
+from torch import Tensor
+
+from ..data.batch import ModelData
+from ..inference.cov import Covariance
+from ..likelihood.objective import Objective
+from ..optim.base import Status, TraceRow
+from ..params.map import ParamMap
+
+if TYPE_CHECKING:
+    from .results import Results
+
+
+class ModelView(Protocol):
+    """Be what results ask of a model."""
+
+    @property
+    def data(self) -> ModelData:
+        """Return the data of the model."""
+        ...
+
+    @property
+    def endog_names(self) -> str:
+        """Return the name of the response."""
+        ...
+
+    response: str | None
+
+    def null_llf(self, results: Results) -> float:
+        """Return the maximised log-likelihood with the intercept only in the first predictor."""
+        ...
+
+    def predict_with(self, results: Results, data: ModelData, which: str) -> Tensor:
+        """Return predictions of one kind on some data."""
+        ...
+
+
+class Document(Protocol):
+    """Be a rendered table."""
+
+    def as_text(self) -> str:
+        """Return plain text."""
+        ...
+
+    def as_html(self) -> str:
+        """Return HTML."""
+        ...
+
+
+Reporter = Callable[["Results", float], Document]
+
+
+@dataclass(frozen=True)
+class Record:
+    """Hold how a result came about: versions, device, dtype, seed, formula, start, seconds."""
+
+    versions: Mapping[str, str]
+    device: str
+    dtype: str
+    method: str
+    options: Mapping[str, Any]
+    seed: int
+    formula: str | None
+    formulas: Mapping[str, str]
+    start: Mapping[str, float]
+    created: str
+    seconds: float
+
+
+@dataclass(frozen=True)
+class Fit:
+    """Hold the returned point in gamma with log-likelihood, gradient and Hessian there, and the verdict.
+
+    Attributes
+    ----------
+    free : number of estimated parameters, which AIC, BIC and corrections count.
+    scale : factor of the nonrobust covariance; s^2 for least squares, else 1.
+    flat : for each direction that the data do not identify, the parameters that make it up.
+    notes : sentences for the summary.
+    """
+
+    map: ParamMap
+    gamma: Tensor
+    llf: float
+    gradient: Tensor
+    hessian: Tensor
+    status: Status
+    decrement: float
+    iterations: int
+    history: Sequence[TraceRow]
+    seconds: float
+    method: str
+    engine: str
+    objective: Objective
+    nobs: float
+    free: int
+    scale: float = 1.0
+    flat: Sequence[tuple[str, ...]] = ()
+    notes: Sequence[str] = ()
+
+    @property
+    def converged(self) -> bool:
+        """Return whether the point is shown to be a maximum."""
+        return self.status is Status.CONVERGED
+
+    @property
+    def trace(self) -> pd.DataFrame:
+        """Return the trace: iteration, log-likelihood, largest gradient, scaled gradient, step, seconds."""
+        columns = ["iteration", "llf", "gradient", "decrement", "step", "seconds"]
+        return pd.DataFrame([[getattr(r, c) for c in columns] for r in self.history], columns=columns)
+
+
+@dataclass(frozen=True)
+class Inference:
+    """Hold the covariance in use and everything needed for another one without a refit."""
+
+    covariance: Covariance
+    bread: Tensor | None
+    default_t: bool
+    params: int
+    extra: Mapping[str, Any] = field(default_factory=dict)
