@@ -58,8 +58,9 @@ class SeparationWarning(ConvergenceWarning):
 
 def nearest(name: str, choices: Iterable[str]) -> str:
     """Return ``" Did you mean 'x'?"`` for the nearest of ``choices``, or an empty string."""
-    found = difflib.get_close_matches(str(name), [str(c) for c in choices], n=1, cutoff=0.5)
-    return f" Did you mean {found[0]!r}?" if found else ""
+    lower = {str(c).lower(): str(c) for c in choices}
+    found = difflib.get_close_matches(str(name).lower(), lower, n=1, cutoff=0.5)
+    return f" Did you mean {lower[found[0]]!r}?" if found else ""
 
 
 def unknown(kind: str, name: object, choices: Iterable[str]) -> str:

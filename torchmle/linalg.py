@@ -61,3 +61,9 @@ def flat_directions(information: Tensor, names: Sequence[str]) -> list[tuple[str
         if value < floor:
             found.append(tuple(n for n, v in zip(names, vector.tolist(), strict=True) if v >= 0.1 * float(vector.max())))
     return found
+
+
+def inverse_root(root: Tensor) -> Tensor:
+    """Return the inverse of an upper triangular matrix."""
+    eye = torch.eye(len(root), dtype=root.dtype, device=root.device)
+    return torch.linalg.solve_triangular(root, eye, upper=True)

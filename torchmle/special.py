@@ -196,15 +196,19 @@ def log_ndtr(z: Tensor) -> Tensor:
 
 
 def _hazard(z: Tensor, log_cdf: Tensor) -> Tensor:
-    known = log_cdf.detach()
+    # Infinite arguments are bounded, so that at +inf the curvature is 0 and at -inf it is -1, not NaN.
+    known, bound = log_cdf.detach(), torch.finfo(z.dtype).max
 
     def value(z: Tensor) -> Tensor:
-        return _replace(z < -_TAIL, _density_ratio(z, known), lambda rows: _tail_excess(-z[rows]) - z[rows])
+        def tail(rows: Tensor) -> Tensor:
+            t = (-z[rows]).clamp(max=bound)
+            return t + _tail_excess(t)
+
+        return _replace(z < -_TAIL, _density_ratio(z, known), tail)
 
     def slope(z: Tensor, hazard: Tensor) -> Tensor:
-        # z is bounded so that an infinite one meets its zero hazard as 0, not as NaN
-        excess = z.clamp(max=torch.finfo(z.dtype).max) + hazard
-        return -hazard * _replace(z < -_TAIL, excess, lambda rows: _tail_excess(-z[rows]))
+        z = z.clamp(-bound, bound)
+        return -hazard * _replace(z < -_TAIL, z + hazard, lambda rows: _tail_excess(-z[rows]))
 
     return _apply(_Curve, z, value, slope)
 

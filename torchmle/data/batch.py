@@ -15,7 +15,7 @@ from ..errors import DataError, DataWarning, OptionError, unknown, warn
 from .design import Design, build_design, ones
 from .extras import ExtraInputs, Extras, Weights, read_extras, row_tensor
 from .formula import Formulas, Part, materialise, parse
-from .frames import as_frame, check_columns, column_names, frame_index, prepare, take_columns
+from .frames import as_frame, check_columns, column_names, frame_index, frame_length, prepare, take_columns
 from .groups import Groups, encode
 from .matrix import as_matrix, default_names, missing_and_infinite
 from .rows import BoolArray, Rows, refuse_infinite
@@ -90,20 +90,21 @@ def from_arrays(
     endog: Any, matrices: Mapping[str, Any], extras: ExtraInputs, options: DataOptions
 ) -> ModelData:
     """Build the data of a model from arrays, frames or tensors; a matrix given as None is an intercept."""
-    read = {name: as_matrix(m, name) if m is not None else None for name, m in matrices.items()}
+    labels = {name: "exog" if j == 0 else name for j, name in enumerate(matrices)}
+    read = {name: as_matrix(m, labels[name]) if m is not None else None for name, m in matrices.items()}
     n = len(endog) if hasattr(endog, "__len__") else 0
     index = next((r[2] for r in read.values() if r and r[2] is not None), getattr(endog, "index", None))
     first = next((r[0] for r in read.values() if r), None)
     total = len(index) if isinstance(index, pd.Index) else (len(first) if first is not None else n)
     rows = Rows(index if isinstance(index, pd.Index) else pd.RangeIndex(total))
-    if total == 0:
-        raise DataError("The data are empty: 0 rows.")
+    if total < 2:
+        raise DataError(f"The data have {total} rows; at least two are needed.")
     y = numeric_vector(align(endog, "endog", rows.index, total), "endog")
     rows = rows.drop(np.isnan(y), "endog missing")
     tensors: dict[str, tuple[Tensor, list[str]]] = {}
     for name, item in read.items():
         if item is not None:
-            tensors[name], rows = _align_matrix(name, item, rows)
+            tensors[name], rows = _align_matrix(labels[name], item, rows)
     found, rows = read_extras(extras, None, rows)
     rows.settle(options.missing)
     used = None if rows.used is None else torch.from_numpy(np.flatnonzero(rows.used))
@@ -156,6 +157,8 @@ def from_frame(
     formulas = parse(formula, first, others, [str(c) for c in column_names(data)])
     wanted = [v for v in formulas.variables if v in column_names(data) or v not in context]
     check_columns(data, wanted, "The formula")
+    if frame_length(data) < 2:
+        raise DataError("The data have 1 row; at least two are needed.")
     frame = take_columns(data, wanted)
     rows = Rows(frame_index(data))
     for name in wanted:

@@ -162,7 +162,7 @@ class _Triangle:
         weights = torch.linalg.lstsq(columns[:, :j], columns[:, j : j + 1], driver="gelsd").solution[:, 0]
         shares = weights.abs() * columns[:, :j].norm(dim=0)
         members = {order[i] for i, share in enumerate(shares.tolist()) if share > 1e-6 * norm}
-        if self.constant is not None and norm > 0:  # centring hid the part of the constant
+        if self.constant is not None:  # centring hid the part of the constant
             level = self.mean[order[j]] - (weights * self.mean[order[:j]]).sum()
             if float(level.abs()) > 1e-6:
                 members.add(self.constant)

@@ -83,6 +83,8 @@ def build_design(name: str, terms: Sequence[str], X: Tensor, spec: Any, collinea
         With ``collinear="raise"``, naming the columns; or if no column is left.
     """
     terms = tuple(terms)
+    if len(X) < len(terms):
+        raise DataError(f"{len(terms)} coefficients cannot be estimated from {len(X)} rows in use: {listing(terms)}.")
     cross = cross_products(X)
     found = find_collinear(X, cross)
     if not found:

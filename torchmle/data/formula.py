@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import ast
 import re
 import sys
 import threading
@@ -113,13 +114,25 @@ def _part(name: str, text: str, formula: Any, columns: list[str]) -> Part:
 
 def _data_names(formula: Any, columns: list[str]) -> set[str]:
     """Return the names that must come from the data: all but functions called and modules."""
-    text = " ".join(str(t) for t in formula)
-    names = set()
-    for name in map(str, formula.required_variables):
-        called = re.search(rf"(?<![\w.]){re.escape(name)}\s*[.(]", text)
-        if name in columns or not called:
-            names.add(name)
+    names: set[str] = set()
+    for factor in (f for term in formula for f in term.factors):
+        method = getattr(factor.eval_method, "value", str(factor.eval_method))
+        if method == "lookup":
+            names.add(str(factor.expr))
+        elif method == "python":
+            names |= _python_names(str(factor.expr), columns)
     return names
+
+
+def _python_names(expression: str, columns: list[str]) -> set[str]:
+    """Return the names in a Python factor that stand for data, quoted ones included."""
+    quoted = set(re.findall(r"`([^`]+)`", expression))
+    tree = ast.parse(re.sub(r"`[^`]+`", "_", expression).strip(), mode="eval")
+    called = {n.func.id for n in ast.walk(tree) if isinstance(n, ast.Call) and isinstance(n.func, ast.Name)}
+    modules = {n.value.id for n in ast.walk(tree) if isinstance(n, ast.Attribute) and isinstance(n.value, ast.Name)}
+    bound = {a.arg for n in ast.walk(tree) if isinstance(n, ast.Lambda) for a in n.args.args}
+    plain = {n.id for n in ast.walk(tree) if isinstance(n, ast.Name)} - {"_"}
+    return quoted | {n for n in plain if n in columns or n not in called | modules | bound}
 
 
 def _refuse_response_on_right(response: Part, main: Part, text: str) -> None:
@@ -132,7 +145,9 @@ def _refuse_response_on_right(response: Part, main: Part, text: str) -> None:
 
 def caller_names(formulas: list[str], depth: int) -> dict[str, Any]:
     """Return the functions and variables of the caller that the formulas mention, for use inside them."""
-    words = {w for f in formulas if isinstance(f, str) for w in re.findall(r"[A-Za-z_]\w*", f)}
+    from formulaic.transforms import TRANSFORMS
+
+    words = {w for f in formulas if isinstance(f, str) for w in re.findall(r"[A-Za-z_]\w*", f)} - set(TRANSFORMS)
     frame: FrameType | None = sys._getframe(depth)
     found: dict[str, Any] = {}
     if frame is not None:

@@ -11,7 +11,7 @@ from torch import Tensor
 
 from ..errors import OptionError, unknown
 from ..likelihood.objective import Objective
-from ..linalg import cholesky, inverse_spd, symmetric
+from ..linalg import cholesky, inverse_root, inverse_spd, symmetric
 
 Correction = bool | Literal["stata"]
 
@@ -28,6 +28,8 @@ class Ingredients:
     pull : turns a matrix in working parameters into one in gamma.
     nobs, params : n and K of the small-sample corrections.
     weights : the kind of weights, or None.
+    root : upper triangular R of the bread ``(R'R)^-1`` in working parameters, where the columns are so ill-conditioned
+        that scores have to be whitened before their products are formed; else None.
     groups, group_count, group_name : cluster codes of the rows in use, if known.
     """
 
@@ -39,13 +41,21 @@ class Ingredients:
     nobs: float
     params: int
     weights: str | None = None
+    root: Tensor | None = None
     groups: Tensor | None = None
     group_count: int = 0
     group_name: str = ""
 
     def outer_products(self) -> Tensor:
         """Return ``sum w s s'`` for counts of rows, ``sum w^2 s s'`` for any other weights."""
-        return self.pull(self.objective.outer_products(self.working, 1 if self.weights == "freq_weights" else 2))
+        return self.objective.outer_products(self.working, 1 if self.weights == "freq_weights" else 2, self.root)
+
+    def sandwich(self, meat: Tensor) -> Tensor:
+        """Return bread times meat times bread in gamma, for a meat of (whitened) working scores."""
+        if self.root is None:
+            return self.bread @ self.pull(meat) @ self.bread
+        inverse = inverse_root(self.root)
+        return (inverse @ meat @ inverse.mT) / self.pull(torch.ones_like(meat))
 
 
 @dataclass(frozen=True)
@@ -65,7 +75,7 @@ def _nonrobust(parts: Ingredients, _: Correction) -> tuple[Tensor, str]:
 
 
 def _opg(parts: Ingredients, _: Correction) -> tuple[Tensor, str]:
-    factor = cholesky(parts.outer_products())
+    factor = cholesky(parts.pull(parts.outer_products()))
     if factor is None:
         raise OptionError(
             f"cov_type='opg' is not defined here: the outer product of the scores of {parts.objective.rows} rows "
@@ -75,7 +85,7 @@ def _opg(parts: Ingredients, _: Correction) -> tuple[Tensor, str]:
 
 
 def _hc0(parts: Ingredients, _: Correction) -> tuple[Tensor, str]:
-    return parts.bread @ parts.outer_products() @ parts.bread, "heteroskedasticity robust, no correction"
+    return parts.sandwich(parts.outer_products()), "heteroskedasticity robust, no correction"
 
 
 def _hc1(parts: Ingredients, _: Correction) -> tuple[Tensor, str]:
@@ -86,12 +96,11 @@ def _hc1(parts: Ingredients, _: Correction) -> tuple[Tensor, str]:
 def _cluster(parts: Ingredients, correction: Correction) -> tuple[Tensor, str]:
     if parts.groups is None:
         raise OptionError("cov_type='cluster' needs groups: pass cov_kwds={'groups': column name or ids}.")
-    sums = parts.objective.group_scores(parts.working, parts.groups, parts.group_count)
-    meat = parts.pull(sums.mT @ sums)
+    sums = parts.objective.group_scores(parts.working, parts.groups, parts.group_count, parts.root)
     G, n, K = parts.group_count, parts.nobs, parts.params
     factor = {True: G / (G - 1) * (n - 1) / (n - K), False: 1.0, "stata": G / (G - 1)}[correction]
     text = {True: "G/(G-1) (n-1)/(n-K)", False: "no correction", "stata": "G/(G-1)"}[correction]
-    return parts.bread @ meat @ parts.bread * factor, f"clustered by {parts.group_name}, {G} clusters, {text}"
+    return parts.sandwich(sums.mT @ sums) * factor, f"clustered by {parts.group_name}, {G} clusters, {text}"
 
 
 ESTIMATORS: dict[str, Callable[[Ingredients, Correction], tuple[Tensor, str]]] = {

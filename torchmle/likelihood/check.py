@@ -10,7 +10,7 @@ import pandas as pd
 import torch
 from torch import Tensor
 
-from ..errors import LikelihoodError, listing
+from ..errors import LikelihoodError, TorchmleError, listing
 from .objective import derivatives_on
 
 SAMPLE = 2_000
@@ -114,7 +114,7 @@ def check_likelihood(
 def _evaluate(function: Callable[[Rows, Tensor], Tensor], rows: Rows, inputs: Tensor, what: str) -> Tensor:
     try:
         return function(rows, inputs)
-    except LikelihoodError:
+    except TorchmleError:
         raise
     except Exception as error:
         hint = ""

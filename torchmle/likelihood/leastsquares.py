@@ -68,10 +68,12 @@ class LeastSquares(Objective):
 
 @dataclass(frozen=True)
 class Solution:
-    """Hold the working coefficients, ``(Z'WZ)^-1``, the weighted residual sum of squares and how it was solved."""
+    """Hold the working coefficients, an upper triangular R with ``R'R = Z'WZ``, the weighted sum of squared residuals,
+    the condition of the standardised columns, and how it was solved.
+    """
 
     working: Tensor
-    bread: Tensor
+    root: Tensor
     ssr: float
     condition: float
     by: str
@@ -102,13 +104,12 @@ def solve(objective: LeastSquares, gram: Tensor | None = None) -> Solution:
         working, rounds = zero, 3
     else:
         (factor, working), by, rounds = _qr(objective, scale), "QR", 1
+        condition = float(torch.linalg.cond(factor))
     for _ in range(rounds):
         gradient = objective.moments(working, 1).gradient
         assert gradient is not None
         working = working + _solve_normal(factor, gradient / scale) / scale
-    inverse = torch.linalg.solve_triangular(factor, torch.eye(len(scale), dtype=scale.dtype, device="cpu"), upper=True)
-    bread = symmetric(inverse @ inverse.mT) / torch.outer(scale, scale)
-    return Solution(working, bread, -2 * objective.moments(working, 0).llf, condition, by)
+    return Solution(working, factor * scale, -2 * objective.moments(working, 0).llf, condition, by)
 
 
 def _solve_normal(factor: Tensor, rhs: Tensor) -> Tensor:

@@ -74,21 +74,23 @@ class Objective(ABC):
 
         return add(map_ranges(work, self.rows, self.chunk, self.device))
 
-    def outer_products(self, working: Tensor, power: int) -> Tensor:
-        """Return ``sum w^power s s'`` in float64, K x K."""
+    def outer_products(self, working: Tensor, power: int, root: Tensor | None = None) -> Tensor:
+        """Return ``sum w^power s s'`` in float64, K x K; of the scores ``R^-T s`` where a root R is given."""
 
         def piece(start: int, stop: int, scores: Tensor) -> Tensor:
+            scores = _whitened(scores, root)
             weighted = scores if self.weights is None else scores * (self.weights[start:stop] ** power)[:, None]
             return to_host(scores.mT @ weighted)
 
         parts = list(self._over_scores(working, piece))
         return torch.stack(parts).sum(0)
 
-    def group_scores(self, working: Tensor, codes: Tensor, count: int) -> Tensor:
-        """Return the (count, K) sums of weighted scores by group."""
+    def group_scores(self, working: Tensor, codes: Tensor, count: int, root: Tensor | None = None) -> Tensor:
+        """Return the (count, K) sums of weighted scores by group; of ``R^-T s`` where a root R is given."""
         at = codes.to(self.device)
 
         def piece(start: int, stop: int, scores: Tensor) -> Tensor:
+            scores = _whitened(scores, root)
             weighted = scores if self.weights is None else scores * self.weights[start:stop, None]
             total = torch.zeros(count, scores.shape[1], dtype=torch.float64, device=self.device)
             return total.index_add_(0, at[start:stop], weighted.double())
@@ -130,3 +132,8 @@ def _to_moments(chunk: Chunk) -> Moments:
         None if chunk.gradient is None else to_host(chunk.gradient),
         None if chunk.hessian is None else to_host(chunk.hessian),
     )
+
+
+def _whitened(scores: Tensor, root: Tensor | None) -> Tensor:
+    """Return the rows ``s' R^-1``: products of ill-conditioned columns are formed after this, not before."""
+    return scores if root is None else torch.linalg.solve_triangular(root.to(scores), scores, upper=True, left=False)

@@ -204,6 +204,12 @@ class GenericLikelihoodModel:
     def check_endog(self) -> None:
         """Raise a DataError if the response is outside the support of the model; override where there is one."""
 
+    def recession_signs(self) -> Tensor | None:
+        """Return, for models whose data can be separated, the (n,) sign of the first predictor in which a row's
+        log-likelihood rises for ever, and 0 where it has a maximum; else None.
+        """
+        return None
+
     def predict_mean(self, params: Tensor) -> Tensor:
         """Return the (n,) expected responses given ``self.exog``; override to make ``predict`` work."""
         raise UndefinedStatisticError(

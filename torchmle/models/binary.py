@@ -32,6 +32,10 @@ class Logit(LinearPredictorModel):
         """Refuse anything but 0 and 1."""
         require_binary(self.data, type(self).__name__)
 
+    def recession_signs(self) -> Tensor:
+        """Return 1 where the response is 1, else -1."""
+        return 2 * self.endog - 1
+
     def logdensity(self, y: Tensor, *etas: Tensor) -> Tensor:
         """Return ``log Lambda(q eta)``."""
         return log_sigmoid((2 * y - 1) * etas[0])
@@ -61,6 +65,10 @@ class Probit(LinearPredictorModel):
     def check_endog(self) -> None:
         """Refuse anything but 0 and 1."""
         require_binary(self.data, type(self).__name__)
+
+    def recession_signs(self) -> Tensor:
+        """Return 1 where the response is 1, else -1."""
+        return 2 * self.endog - 1
 
     def logdensity(self, y: Tensor, *etas: Tensor) -> Tensor:
         """Return ``log Phi(q eta)``."""

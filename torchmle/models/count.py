@@ -32,6 +32,10 @@ class Poisson(LinearPredictorModel):
         """Refuse negative responses."""
         require_counts(self.data, type(self).__name__, fractions=True)
 
+    def recession_signs(self) -> Tensor:
+        """Return -1 where the count is 0: its log-probability rises as the mean falls."""
+        return -(self.endog == 0).to(self.endog.dtype)
+
     def logdensity(self, y: Tensor, *etas: Tensor) -> Tensor:
         """Return the log-probability of the count."""
         return poisson_logpmf_log(y, etas[0])
@@ -60,6 +64,10 @@ class NegativeBinomial(LinearPredictorModel):
     def check_endog(self) -> None:
         """Refuse negative responses and fractions."""
         require_counts(self.data, type(self).__name__, fractions=False)
+
+    def recession_signs(self) -> Tensor:
+        """Return -1 where the count is 0: its log-probability rises as the mean falls."""
+        return -(self.endog == 0).to(self.endog.dtype)
 
     def logdensity(self, y: Tensor, *etas: Tensor) -> Tensor:
         """Return the log-probability of the count."""

@@ -10,16 +10,17 @@ import math
 import platform
 import time
 from collections.abc import Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import TYPE_CHECKING, Any
 
 import torch
 from torch import Tensor
 
-from ..errors import ConvergenceWarning, LikelihoodError, OptionError, listing, warn
+from ..errors import ConvergenceWarning, LikelihoodError, OptionError, SeparationWarning, listing, warn
 from ..likelihood.check import check_likelihood, check_returned, describe_not_finite
 from ..likelihood.objective import Objective, derivatives_on
 from ..likelihood.opaque import OpaqueObjective
+from ..likelihood.separation import find_separation
 from ..linalg import cholesky, flat_directions, inverse_spd
 from ..optim.base import Evaluation, Optimizer, Options, OptimResult, Status, minimise
 from ..optim.registry import make_optimizer
@@ -38,6 +39,10 @@ VERDICT = {torch.float64: 1e-10, torch.float32: 1e-4}
 
 SAMPLE_FROM = 20_000
 """Rows above which a fit without starting values begins with a sample of the rows."""
+
+
+EXTREME = 1e-5
+"""A row whose log-likelihood is this near to its supremum may be separated."""
 
 
 @dataclass(frozen=True)
@@ -128,7 +133,8 @@ def announce(results: Results, disp: bool | int | None) -> None:
         logger.info("%s: %s", type(results.model).__name__, results.status)
     if not results.converged:
         name = type(results.model).__name__
-        warn(f"{name}: the returned point is not a maximum ({results.status})", ConvergenceWarning)
+        text = " ".join([f"{name}: the returned point is not a maximum ({results.status})", *results.fit.notes])
+        warn(text, SeparationWarning if results.fit.status is Status.SEPARATED else ConvergenceWarning)
 
 
 def default_cov(model: GenericLikelihoodModel, asked: str | None) -> str:
@@ -285,6 +291,9 @@ def finish(
     """Return the fit with its verdict, and the bread where the point is a maximum."""
     assert found.at.gradient is not None
     assert found.at.hessian is not None
+    separation = _separation(model, pmap, objective, found)
+    if separation is not None:
+        found = replace(found, status=Status.SEPARATED)
     factor = cholesky(found.at.hessian)
     flat = [] if factor is not None else flat_directions(found.at.hessian, pmap.names)
     weights = model.data.weights
@@ -305,10 +314,37 @@ def finish(
         objective=objective,
         nobs=float(weights.values.sum()) if freq and weights is not None else float(model.nobs),
         free=len(pmap.names),
-        flat=tuple(flat),
+        flat=() if separation else tuple(flat),
+        notes=() if separation is None else (separation,),
     )
     bread = inverse_spd(factor) if fit.converged and factor is not None else None
     return fit, bread
+
+
+def _separation(
+    model: GenericLikelihoodModel, pmap: ParamMap, objective: Objective, found: OptimResult
+) -> str | None:
+    """Return the sentence that names separated rows and columns, where rows are at the end of their range."""
+    signs = model.recession_signs()
+    if signs is None or not found.at.finite:
+        return None
+    values = objective.values(pmap.working(found.x))
+    extreme = (values > -EXTREME) if found.status is Status.CONVERGED else torch.ones_like(signs, dtype=torch.bool)
+    if not bool((extreme & (signs != 0)).any()):
+        return None
+    design = next(iter(model.data.designs.values()))
+    centre = design.cross.mean.clone() if design.constant is not None else torch.zeros_like(design.cross.mean)
+    if design.constant is not None:
+        centre[design.constant] = 0.0
+    separation = find_separation((design.X - centre.to(design.X)) / design.scale.to(design.X), signs, extreme)
+    if separation is None:
+        return None
+    labels = model.data.rows.labels
+    columns = [j for j in separation.columns if j != design.constant] or list(separation.columns)
+    return (
+        f"Separation: {len(separation.rows)} of {model.nobs} rows are predicted perfectly (row "
+        f"{listing([labels[i] for i in separation.rows], 5)}) by {listing(design.terms[j] for j in columns)}."
+    )
 
 
 @functools.cache

@@ -16,6 +16,10 @@ from torch import Tensor
 from ..linalg import cholesky, solve_spd
 
 
+RISING = 1e-6
+"""Gradient a row, in comparable units, above which a point without curvature is not a flat maximum but a slope."""
+
+
 @dataclass(frozen=True)
 class Evaluation:
     """Hold the function to minimise, minus the log-likelihood, with derivatives at one point."""
@@ -57,6 +61,8 @@ class Status(Enum):
     MAXITER = "maxiter"
     STALLED = "stalled"
     FLAT = "flat"
+    NO_MAXIMUM = "no_maximum"
+    SEPARATED = "separated"
     NOT_FINITE = "not_finite"
     STOPPED = "stopped"
     INTERRUPTED = "interrupted"
@@ -74,6 +80,10 @@ _SENTENCES = {
     "Check that the likelihood is smooth and accurate, try other start_params or another method.",
     Status.FLAT: "The log-likelihood is flat, or not concave, at this point: some parameters are not identified. "
     "Remove one of the parameters named, or start elsewhere.",
+    Status.NO_MAXIMUM: "The log-likelihood still rises at this point and is not concave there: it may have no maximum (a scale "
+    "that runs to zero, a parameter without effect at infinity). Start elsewhere, or bound or remove the parameters named.",
+    Status.SEPARATED: "No maximum likelihood estimate exists: some rows are predicted perfectly, and the log-likelihood rises "
+    "for ever along a combination of columns. Leave out the columns or the rows named.",
     Status.NOT_FINITE: "The log-likelihood or its derivatives are not finite around this point. "
     "Look for a parameter that runs to a bound of its range, and for log, sqrt or division at zero.",
     Status.STOPPED: "The callback asked to stop.",
@@ -190,19 +200,22 @@ def minimise(
     except KeyboardInterrupt:
         state = replace(best, status=Status.INTERRUPTED)
     at = state.at if state.at.hessian is not None else problem.evaluate(state.x, 2)
-    status, decrement = _judge(at, state.status or Status.MAXITER, verdict_tol)
+    status, decrement = _judge(at, state.status or Status.MAXITER, verdict_tol, problem.rows)
     return OptimResult(state.x, at, status, decrement, iteration, tuple(trace), time.perf_counter() - begin)
 
 
-def _judge(at: Evaluation, claimed: Status, tol: float) -> tuple[Status, float]:
+def _judge(at: Evaluation, claimed: Status, tol: float, rows: int) -> tuple[Status, float]:
     """Return the verdict at the returned point."""
     decrement, factor = scaled_gradient(at)
     if not at.finite:
         return Status.NOT_FINITE, math.inf
     if factor is not None and decrement <= tol:
         return (claimed if claimed is Status.INTERRUPTED else Status.CONVERGED), decrement
-    if claimed in (Status.CONVERGED, Status.STALLED):
-        return (Status.FLAT if factor is None else Status.STALLED), decrement
+    if claimed in (Status.CONVERGED, Status.STALLED, Status.FLAT):
+        if factor is not None:
+            return Status.STALLED, decrement
+        rising = at.gradient is not None and float(at.gradient.abs().max()) > RISING * rows
+        return (Status.NO_MAXIMUM if rising else Status.FLAT), decrement
     return claimed, decrement
 
 

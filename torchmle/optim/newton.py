@@ -68,7 +68,8 @@ def _direction(at: Evaluation) -> tuple[Tensor, float, bool]:
         step = -solve_spd(factor, at.gradient)
         return step, -float(at.gradient @ step), True
     scale = at.hessian.diagonal().abs().sqrt()
-    scale = torch.where(scale > 1e-8 * scale.max(), scale, scale.max().clamp(min=1e-300))
+    largest = float(scale.max()) or 1.0
+    scale = torch.where(scale > 1e-8 * largest, scale, torch.full_like(scale, largest))
     values, vectors = torch.linalg.eigh(symmetric(at.hessian) / torch.outer(scale, scale))
     size = values.abs()
     size = size.clamp(min=1e-8 * float(size.max()) if float(size.max()) > 0 else 1.0)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import html
 import math
+import textwrap
 from collections.abc import Sequence
 from dataclasses import dataclass
 
@@ -35,10 +36,12 @@ class Summary:
         width = max(len(line) for part in (table, facts, statistics, self.title) for line in part.splitlines() or [""])
         double, single = "=" * width, "-" * width
         head, *body = table.splitlines()
-        alerts = [f"*** {a}" for a in self.alerts]
+        alerts = [line for a in self.alerts for line in textwrap.wrap(f"*** {a}", width, subsequent_indent="    ")]
         lines = [self.title.center(width).rstrip(), *alerts, double, facts, double, head, single, *body, double]
         lines += [statistics, double] if statistics else []
-        return "\n".join([*lines, *(f"[{i}] {n}" for i, n in enumerate(self.notes, 1))])
+        for i, note in enumerate(self.notes, 1):
+            lines += textwrap.wrap(f"[{i}] {note}", max(width, 70), subsequent_indent="    ")
+        return "\n".join(lines)
 
     def as_html(self) -> str:
         """Return the summary as HTML for a notebook."""

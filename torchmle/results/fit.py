@@ -83,6 +83,7 @@ class Fit:
     ----------
     free : number of estimated parameters, which AIC, BIC and corrections count.
     scale : factor of the nonrobust covariance; s^2 for least squares, else 1.
+    root : see :class:`~torchmle.inference.cov.Ingredients`.
     flat : for each direction that the data do not identify, the parameters that make it up.
     notes : sentences for the summary.
     """
@@ -103,6 +104,7 @@ class Fit:
     nobs: float
     free: int
     scale: float = 1.0
+    root: Tensor | None = None
     flat: Sequence[tuple[str, ...]] = ()
     notes: Sequence[str] = ()
 

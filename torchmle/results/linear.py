@@ -14,12 +14,17 @@ from scipy import special
 from ..data.batch import ModelData
 from ..data.design import Design
 from ..data.vectors import FloatArray
-from ..errors import UndefinedStatisticError
+from ..errors import CollinearityWarning, DataWarning, UndefinedStatisticError, warn
 from ..likelihood.leastsquares import LeastSquares, Solution, solve
 from ..optim.base import Status
+from ..linalg import inverse_root, symmetric
 from ..params.map import ParamMap, uncentring
 from .fit import Fit
 from .results import Results
+
+
+NEARLY_COLLINEAR = 1e8
+"""Condition of the standardised columns above which a warning is given."""
 
 
 @dataclass(frozen=True, eq=False, repr=False)
@@ -233,18 +238,33 @@ def closed_form(data: ModelData, seconds: float = 0.0) -> tuple[Fit, torch.Tenso
     y = data.endog if data.offset is None else data.endog - data.offset
     objective = LeastSquares(design.X, y, centre, weights)
     solution = solve(objective, _known_gram(design, weights))
+    if solution.condition > NEARLY_COLLINEAR:
+        warn(
+            f"The columns are nearly collinear: the condition number of the standardised columns is {solution.condition:.1e}. "
+            f"About {max(0, int(15.5 - math.log10(solution.condition)))} digits of the coefficients can be right. "
+            "Centre the variables before taking powers, or leave columns out.",
+            CollinearityWarning,
+        )
     pmap = ParamMap(design.terms, design.terms, design.scale, uncentring(centre, design.constant, design.cross.mean))
     freq = data.weights is not None and data.weights.kind == "freq_weights"
     n = float(data.weights.values.sum()) if freq and data.weights is not None else float(len(y))
     s2 = solution.ssr / (n - len(design.terms)) if n > len(design.terms) else math.nan
+    if n <= len(design.terms):
+        warn(
+            f"{n:g} rows and {len(design.terms)} coefficients leave no residual degrees of freedom: the fit is exact and "
+            "there are no standard errors.",
+            DataWarning,
+        )
     gamma = solution.working * design.scale
-    bread = solution.bread * torch.outer(design.scale, design.scale)
+    root = solution.root / design.scale
+    inverse = inverse_root(root)
+    bread = symmetric(inverse @ inverse.mT)
     fit = Fit(
         map=pmap,
         gamma=gamma,
         llf=_normal_llf(data, solution.ssr, n),
         gradient=torch.zeros_like(gamma),
-        hessian=-torch.linalg.inv(bread) / s2 if s2 > 0 else torch.full_like(bread, -torch.inf),
+        hessian=-(root.mT @ root) / s2 if s2 > 0 else torch.full_like(bread, -torch.inf),
         status=Status.CONVERGED,
         decrement=0.0,
         iterations=0,
@@ -256,6 +276,7 @@ def closed_form(data: ModelData, seconds: float = 0.0) -> tuple[Fit, torch.Tenso
         nobs=n,
         free=len(gamma),
         scale=s2,
+        root=solution.root if solution.by == "QR" else None,
     )
     return fit, bread, solution
 

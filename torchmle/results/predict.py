@@ -58,7 +58,7 @@ def _new_data(data: ModelData, exog: Any, new: Mapping[str, Any]) -> tuple[Model
             continue
         if value is None:
             raise OptionError(f"The predictor {name!r} was given a matrix; pass one for the new rows: predict(exog, {name}=...).")
-        X, names, own = as_matrix(value, name)
+        X, names, own = as_matrix(value, "exog" if design is next(iter(data.designs.values())) else name)
         index = own if index is None else index
         designs[name] = replace(design, X=_match(design, X, names).to(data.endog), cross=design.cross)
     rows = len(next(iter(designs.values())).X)
@@ -76,7 +76,7 @@ def _match(design: Design, X: Tensor, names: list[str] | None) -> Tensor:
         return X[:, [names.index(t) for t in design.terms]]
     if X.shape[1] != len(design.all_terms):
         raise DataError(
-            f"{design.name} has {X.shape[1]} columns, but the fit had {len(design.all_terms)}: "
+            f"The new matrix has {X.shape[1]} columns, but the fit had {len(design.all_terms)}: "
             f"{', '.join(design.all_terms)}."
         )
     return design.select(X)

@@ -341,6 +341,7 @@ def build_inference(
         nobs=fit.nobs,
         params=len(fit.gamma),
         weights=kind,
+        root=fit.root,
         groups=torch.from_numpy(groups.codes) if groups else None,
         group_count=groups.count if groups else 0,
         group_name=groups.name if groups else "",

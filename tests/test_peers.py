@@ -1,0 +1,147 @@
+"""Hold torchmle to statsmodels on the same data, wherever the two follow the same convention.
+
+Where they do not, there is no comparison: statsmodels' discrete models ignore the n/(n-K) of HC1 (their HC1 is
+HC0), and its F statistic under robust errors is a Wald test. NIST and R numbers are in ``test_reference.py``.
+"""
+
+import functools
+from dataclasses import dataclass, field
+from pathlib import Path
+
+import numpy as np
+import pandas as pd
+import pytest
+import statsmodels.formula.api as smf
+from statsmodels.stats import stattools
+
+import torchmle as tm
+
+DATA = Path(__file__).parent / "reference" / "data"
+
+# Both programs solve the same float64 least squares: the difference is rounding, times a condition below 1e5 of
+# the raw columns here. Maximum likelihood by two different Newton methods stops where the score is rounding.
+CLOSED_FORM_RTOL, LIKELIHOOD_RTOL = 1e-9, 1e-7
+
+
+@dataclass(frozen=True)
+class Peer:
+    """One model on one data set, in both programs."""
+
+    ours: str
+    theirs: str
+    data: str
+    formula: str
+    groups: str  # any column with repeated values defines clusters
+    weights: str | None = None
+
+    @property
+    def closed_form(self) -> bool:
+        return self.ours in ("OLS", "WLS")
+
+    @property
+    def rtol(self) -> float:
+        return CLOSED_FORM_RTOL if self.closed_form else LIKELIHOOD_RTOL
+
+    @property
+    def id(self) -> str:
+        return f"{self.ours}-{self.data}"
+
+    def frame(self) -> pd.DataFrame:
+        return pd.read_csv(DATA / f"{self.data}.csv.gz")
+
+
+@dataclass(frozen=True)
+class Estimator:
+    """A covariance estimator, and the models on which both programs define it alike."""
+
+    cov_type: str
+    kwds: dict = field(default_factory=dict)
+    closed_form_only: bool = False
+
+    def options(self, groups: pd.Series) -> dict:
+        kwds = {"groups": groups, **self.kwds} if self.cov_type == "cluster" else None
+        return {"cov_type": self.cov_type, "cov_kwds": kwds}
+
+
+PEERS = [
+    Peer("OLS", "ols", "w_wage1", "lwage ~ educ + exper + tenure + female", "educ"),
+    Peer("OLS", "ols", "star_k", "score ~ small + aide + freelunch + male + experiencek", "schoolid"),
+    Peer("OLS", "ols", "w_wagepan", "lwage ~ educ + exper - 1", "nr"),
+    Peer("OLS", "ols", "w_crime1", "narr86 ~ pcnv + C(qemp86) * black", "nparr86"),
+    Peer("WLS", "wls", "w_401ksubs", "nettfa ~ inc + age25sq + male + e401k", "fsize", weights="inc"),
+    Peer("Logit", "logit", "w_mroz", "inlf ~ nwifeinc + educ + exper + age + kidslt6", "educ"),
+    Peer("Probit", "probit", "w_wagepan", "union ~ educ + exper + married + black + south", "nr"),
+    Peer("Poisson", "poisson", "w_crime1", "narr86 ~ pcnv + avgsen + tottime + inc86 + black", "nparr86"),
+    Peer("NegativeBinomial", "negativebinomial", "biochem", "articles ~ female + kids + mentor", "kids"),
+]
+
+ESTIMATORS = {
+    "nonrobust": Estimator("nonrobust"),
+    "HC0": Estimator("HC0"),
+    "HC1": Estimator("HC1", closed_form_only=True),
+    "cluster": Estimator("cluster"),
+    "cluster-uncorrected": Estimator("cluster", {"use_correction": False}),
+}
+
+# The same attribute in both programs, on every model; then those of closed-form least squares.
+STATISTICS = ["llf", "aic", "bic", "nobs", "df_model"]
+LIKELIHOOD_STATISTICS = ["llnull", "llr", "llr_pvalue"]
+LINEAR_STATISTICS = [
+    *("rsquared", "rsquared_adj", "fvalue", "f_pvalue", "ssr", "ess", "centered_tss", "uncentered_tss"),
+    *("mse_resid", "mse_model", "mse_total", "scale", "df_resid"),
+]
+
+
+def condition_number(results) -> float:
+    """Singular values, as statsmodels does; the eigenvalues of X'X would lose half of the digits."""
+    return results.condition_number
+
+
+# Diagnostics of the residuals: our attribute -> statsmodels' function of its results.
+DIAGNOSTICS = {
+    "omnibus": lambda results: stattools.omni_normtest(results.wresid)[0],
+    "omnibus_pvalue": lambda results: stattools.omni_normtest(results.wresid)[1],
+    "jarque_bera": lambda results: stattools.jarque_bera(results.wresid)[0],
+    "jarque_bera_pvalue": lambda results: stattools.jarque_bera(results.wresid)[1],
+    "skew": lambda results: stattools.jarque_bera(results.wresid)[2],
+    "kurtosis": lambda results: stattools.jarque_bera(results.wresid)[3],
+    "durbin_watson": lambda results: stattools.durbin_watson(results.wresid),
+    "condition_number": lambda results: results.condition_number,
+}
+
+
+def in_torchmle(peer: Peer, frame: pd.DataFrame, fit=None, **options):
+    if peer.weights is not None:
+        options.setdefault("weights", 1 / frame[peer.weights])
+    return getattr(tm, peer.ours).from_formula(peer.formula, frame, **options).fit(**(fit or {}))
+
+
+def in_statsmodels(peer: Peer, frame: pd.DataFrame, fit=None):
+    weights = {} if peer.weights is None else {"weights": 1 / frame[peer.weights]}
+    model, fit = getattr(smf, peer.theirs)(peer.formula, frame, **weights), fit or {}
+    if peer.closed_form:
+        return model.fit(**fit)
+    # Newton from where their default method stops, until the score is rounding: their own tolerances are loose.
+    start = model.fit(disp=0, maxiter=500).params
+    return model.fit(start_params=start, method="newton", tol=1e-14, disp=0, **fit)
+
+
+@functools.cache
+def both(peer: Peer, estimator: str = "nonrobust"):
+    """The fits of the two programs, once per session."""
+    frame = peer.frame()
+    fit = ESTIMATORS[estimator].options(frame[peer.groups])
+    return in_torchmle(peer, frame, fit), in_statsmodels(peer, frame, fit)
+
+
+def crossed(peers, others, keep=lambda peer, other: True):
+    """A test parameter for each pair; the others are named by their keys or themselves."""
+    return [pytest.param(p, o, id=f"{p.id}-{o}") for p in peers for o in others if keep(p, o)]
+
+
+def assert_agree(actual: pd.Series, expected: pd.Series, rtol: float, scale=0.0) -> None:
+    """Assert |actual - expected| <= rtol * (|expected| + scale), by name where both have the name."""
+    assert len(actual) == len(expected)
+    expected = expected.set_axis([THEIR_NAMES.get(name, name) for name in expected.index])[actual.index]
+    unit = expected.abs() + np.asarray(scale)
+    np.testing.assert_allclose((actual - expected) / unit, 0.0, rtol=0, atol=rtol)
