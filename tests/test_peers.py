@@ -59,15 +59,16 @@ class Estimator:
     closed_form_only: bool = False
 
     def options(self, groups: pd.Series) -> dict:
-        kwds = {"groups": groups, **self.kwds} if self.cov_type == "cluster" else None
-        return {"cov_type": self.cov_type, "cov_kwds": kwds}
+        if self.cov_type != "cluster":
+            return {"cov_type": self.cov_type}
+        return {"cov_type": self.cov_type, "cov_kwds": {"groups": groups, **self.kwds}}
 
 
 PEERS = [
     Peer("OLS", "ols", "w_wage1", "lwage ~ educ + exper + tenure + female", "educ"),
     Peer("OLS", "ols", "star_k", "score ~ small + aide + freelunch + male + experiencek", "schoolid"),
-    Peer("OLS", "ols", "w_wagepan", "lwage ~ educ + exper - 1", "nr"),
-    Peer("OLS", "ols", "w_crime1", "narr86 ~ pcnv + C(qemp86) * black", "nparr86"),
+    Peer("OLS", "ols", "w_mroz", "hours ~ educ + age - 1", "exper"),
+    Peer("OLS", "ols", "w_crime1", "narr86 ~ pcnv + C(nparr86) + black * inc86", "avgsen"),
     Peer("WLS", "wls", "w_401ksubs", "nettfa ~ inc + age25sq + male + e401k", "fsize", weights="inc"),
     Peer("Logit", "logit", "w_mroz", "inlf ~ nwifeinc + educ + exper + age + kidslt6", "educ"),
     Peer("Probit", "probit", "w_wagepan", "union ~ educ + exper + married + black + south", "nr"),
@@ -90,11 +91,6 @@ LINEAR_STATISTICS = [
     *("rsquared", "rsquared_adj", "fvalue", "f_pvalue", "ssr", "ess", "centered_tss", "uncentered_tss"),
     *("mse_resid", "mse_model", "mse_total", "scale", "df_resid"),
 ]
-
-
-def condition_number(results) -> float:
-    """Singular values, as statsmodels does; the eigenvalues of X'X would lose half of the digits."""
-    return results.condition_number
 
 
 # Diagnostics of the residuals: our attribute -> statsmodels' function of its results.
@@ -139,9 +135,87 @@ def crossed(peers, others, keep=lambda peer, other: True):
     return [pytest.param(p, o, id=f"{p.id}-{o}") for p in peers for o in others if keep(p, o)]
 
 
-def assert_agree(actual: pd.Series, expected: pd.Series, rtol: float, scale=0.0) -> None:
-    """Assert |actual - expected| <= rtol * (|expected| + scale), by name where both have the name."""
-    assert len(actual) == len(expected)
-    expected = expected.set_axis([THEIR_NAMES.get(name, name) for name in expected.index])[actual.index]
+def assert_agree(actual: pd.Series, expected: pd.Series, rtol, scale=0.0) -> None:
+    """Assert |actual - expected| <= rtol * (|expected| + scale), label by label."""
+    assert sorted(actual.index) == sorted(expected.index)
+    expected = expected[actual.index]
     unit = expected.abs() + np.asarray(scale)
-    np.testing.assert_allclose((actual - expected) / unit, 0.0, rtol=0, atol=rtol)
+    assert ((actual - expected).abs() <= rtol * unit).all(), pd.DataFrame({"actual": actual, "expected": expected})
+
+
+def intervals(results) -> pd.Series:
+    """Both ends of the confidence intervals, in one column."""
+    return results.conf_int().set_axis(["lower", "upper"], axis=1).stack()
+
+
+def compare_errors(ours, theirs, rtol: float) -> None:
+    assert_agree(ours.params, theirs.params, rtol, scale=theirs.bse)
+    assert_agree(ours.bse, theirs.bse, rtol)
+
+
+@pytest.mark.parametrize(
+    ("peer", "estimator"),
+    crossed(PEERS, ESTIMATORS, lambda peer, name: peer.closed_form or not ESTIMATORS[name].closed_form_only),
+)
+def test_errors_and_tests(peer, estimator):
+    ours, theirs = both(peer, estimator)
+    compare_errors(ours, theirs, peer.rtol)
+    # An end of an interval may be near 0, and is known to rtol in units of the error.
+    assert_agree(intervals(ours), intervals(theirs), peer.rtol, scale=np.repeat(theirs.bse[ours.bse.index], 2))
+    # torchmle gives no test of alpha = 0, a point at the edge of the parameter space.
+    tested = ours.tvalues.dropna().index
+    assert set(ours.params.index) - set(tested) <= {"alpha"}
+    assert_agree(ours.tvalues[tested], theirs.tvalues[tested], peer.rtol, scale=1.0)
+    # p falls like exp(-t^2 / 2): a relative error of t is one of t^2 times that in p. Below 1e-300 p is 0.
+    steep = peer.rtol * (1 + theirs.tvalues[tested] ** 2)
+    assert_agree(ours.pvalues[tested], theirs.pvalues[tested], steep, scale=1e-300)
+
+
+@pytest.mark.parametrize(
+    ("peer", "statistic"),
+    crossed(PEERS, STATISTICS)
+    + crossed([p for p in PEERS if p.closed_form], LINEAR_STATISTICS)
+    + crossed([p for p in PEERS if not p.closed_form], LIKELIHOOD_STATISTICS),
+)
+def test_statistics(peer, statistic):
+    ours, theirs = both(peer)
+    assert getattr(ours, statistic) == pytest.approx(getattr(theirs, statistic), rel=peer.rtol)
+
+
+@pytest.mark.parametrize(("peer", "name"), crossed([p for p in PEERS if p.closed_form], DIAGNOSTICS))
+def test_diagnostics(peer, name):
+    ours, theirs = both(peer)
+    # The condition number may be read from the eigenvalues of X'X, which loses its square in digits.
+    rtol = peer.rtol + 1e-15 * theirs.condition_number**2 * (name == "condition_number")
+    # A moment near 0 (skew) is known to rtol in units of 1; a p-value can underflow like any other.
+    assert getattr(ours, name) == pytest.approx(DIAGNOSTICS[name](theirs), rel=rtol, abs=rtol * (name == "skew"))
+
+
+UNWEIGHTED = [peer for peer in PEERS if peer.weights is None]  # weights are of one kind at a time
+
+
+@functools.cache
+def repeated(peer: Peer, estimator: str):
+    """torchmle with frequency weights, and statsmodels on each row repeated as often as its weight says."""
+    frame = peer.frame()
+    frequency = pd.Series(np.random.default_rng(0).integers(0, 4, len(frame)), index=frame.index)
+    rows = frame.loc[frame.index.repeat(frequency)].reset_index(drop=True)
+    ours = in_torchmle(peer, frame, ESTIMATORS[estimator].options(frame[peer.groups]), freq_weights=frequency)
+    return ours, in_statsmodels(peer, rows, ESTIMATORS[estimator].options(rows[peer.groups]))
+
+
+@pytest.mark.parametrize(
+    ("peer", "estimator"),
+    crossed(UNWEIGHTED, ESTIMATORS, lambda peer, name: peer.closed_form or not ESTIMATORS[name].closed_form_only),
+)
+def test_frequency_weights_are_repeated_rows(peer, estimator):
+    compare_errors(*repeated(peer, estimator), peer.rtol)
+
+
+@pytest.mark.parametrize(
+    ("peer", "statistic"),
+    crossed(UNWEIGHTED, STATISTICS) + crossed([p for p in UNWEIGHTED if p.closed_form], LINEAR_STATISTICS),
+)
+def test_statistics_under_frequency_weights(peer, statistic):
+    ours, theirs = repeated(peer, "nonrobust")
+    assert getattr(ours, statistic) == pytest.approx(getattr(theirs, statistic), rel=peer.rtol)

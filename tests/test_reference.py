@@ -237,10 +237,7 @@ def prediction(case: Case, field: str):
 
 
 PREDICTED = [
-    pytest.param(c, f, id=f"{c.id}-{f}")
-    for c in CASES.values()
-    for f in PREDICTIONS
-    if prediction(c, f) is not None
+    pytest.param(c, f, id=f"{c.id}-{f}") for c in CASES.values() for f in PREDICTIONS if prediction(c, f) is not None
 ]
 
 

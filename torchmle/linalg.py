@@ -29,7 +29,8 @@ def cholesky(matrix: Tensor) -> Tensor | None:
     floor = 450 * torch.finfo(matrix.dtype).eps * len(matrix)
     if int(info) or float(factor.diagonal().square().min()) < floor:
         return None
-    return factor * scale[:, None]
+    lower: Tensor = factor * scale[:, None]
+    return lower
 
 
 def solve_spd(factor: Tensor, rhs: Tensor) -> Tensor:
@@ -59,11 +60,14 @@ def flat_directions(information: Tensor, names: Sequence[str]) -> list[tuple[str
     found = []
     for value, vector in zip(values.tolist(), vectors.mT.abs(), strict=True):
         if value < floor:
-            found.append(tuple(n for n, v in zip(names, vector.tolist(), strict=True) if v >= 0.1 * float(vector.max())))
+            found.append(
+                tuple(n for n, v in zip(names, vector.tolist(), strict=True) if v >= 0.1 * float(vector.max()))
+            )
     return found
 
 
 def inverse_root(root: Tensor) -> Tensor:
     """Return the inverse of an upper triangular matrix."""
     eye = torch.eye(len(root), dtype=root.dtype, device=root.device)
-    return torch.linalg.solve_triangular(root, eye, upper=True)
+    inverse: Tensor = torch.linalg.solve_triangular(root, eye, upper=True)
+    return inverse

@@ -18,7 +18,6 @@ from typing import Any, cast, final
 
 import torch
 from torch import Tensor
-from torch.autograd.function import once_differentiable
 
 __all__ = [
     "log1mexp",
@@ -81,7 +80,7 @@ class _Value(torch.autograd.Function):
     @staticmethod
     def backward(ctx: Any, *grads: Any) -> Any:
         a, b, out = ctx.saved_tensors
-        d_a, d_b = _Slopes.apply(a, b, out.detach(), ctx.surface)  # type: ignore[no-untyped-call]
+        d_a, d_b = _Slopes.apply(a, b, out, ctx.surface)  # type: ignore[no-untyped-call]
         return (grads[0] * d_a).sum_to_size(a.shape), (grads[0] * d_b).sum_to_size(b.shape), None
 
 
@@ -95,15 +94,14 @@ class _Slopes(torch.autograd.Function):
         return d_a, d_b
 
     @staticmethod
-    @once_differentiable
     def backward(ctx: Any, *grads: Any) -> Any:
         aa, ab, bb = ctx.surface.curvatures(*ctx.saved_tensors)
-        sums: list[Any] = [0.0, 0.0]
+        sums: list[Any] = [None, None]
         for grad, row in zip(grads, ((aa, ab), (ab, bb)), strict=True):
-            if grad is not None:
-                sums = [total + grad * curvature() for total, curvature in zip(sums, row, strict=True)]
-        a, b = ctx.saved_tensors[:2]
-        return sums[0].sum_to_size(a.shape), sums[1].sum_to_size(b.shape), None, None
+            for i, curvature in enumerate(row if grad is not None else ()):
+                part = (grad * curvature()).sum_to_size(ctx.saved_tensors[i].shape)
+                sums[i] = part if sums[i] is None else sums[i] + part
+        return *sums, None, None
 
 
 def _apply(function: type[torch.autograd.Function], *args: Any) -> Tensor:
@@ -244,7 +242,9 @@ def log_diff_ndtr(upper: Tensor, lower: Tensor) -> Tensor:
     >>> log_diff_ndtr(upper, torch.tensor([40.0, -math.inf], dtype=torch.float64))
     tensor([-8.0461e+02, -1.7275e-01], dtype=torch.float64)
     """
-    return _apply(_Value, *torch.broadcast_tensors(upper, lower), _Interval())  # type: ignore[no-untyped-call]
+    dtype = torch.result_type(upper, lower)
+    bounds = torch.broadcast_tensors(upper.to(dtype), lower.to(dtype))  # type: ignore[no-untyped-call]
+    return _apply(_Value, *bounds, _Interval())
 
 
 @final
@@ -293,7 +293,7 @@ class _Interval(_Surface):
 def poisson_logpmf(y: Tensor, mu: Tensor) -> Tensor:
     """Return the Poisson log-probability ``y log(mu) - mu - log(y!)``.
 
-    ``y``: counts; ``mu >= 0``: means; shapes that broadcast. At y = 0 it is ``-mu``, also where mu underflowed.
+    ``y``: counts; ``mu >= 0``: means; shapes that broadcast. At y = 0 it is ``-mu``, even for mu = 0.
 
     >>> poisson_logpmf(torch.tensor([0, 2]), torch.tensor([0.0, 2.0], dtype=torch.float64))
     tensor([ 0.0000, -1.3069], dtype=torch.float64)
@@ -477,7 +477,7 @@ def _rise_first(y: Tensor, s: Tensor) -> Tensor:
     g, h = (s + _SHIFT).reciprocal(), (s + _SHIFT + y).reciprocal()
     steps = torch.zeros_like(h)
     for j in range(1, _SHIFT):
-        steps.add_((torch.rsub(h, 1, alpha=j) * torch.rsub(g, 1, alpha=j)).reciprocal_())
+        steps.add_((torch.rsub(h, 1, alpha=j) * torch.rsub(g, 1, alpha=j)).reciprocal())
     remainder = s * h * _stirling(h, _STIRLING_1) - s * g * _stirling(g, _STIRLING_1)
     return (y * h) * (s * g) * (steps + 0.5) + y / (s + y) + remainder
 
@@ -489,8 +489,8 @@ def _rise_second(y: Tensor, s: Tensor) -> Tensor:
     both, overlap = low + high, low * h
     steps = 0.5 * both
     for j in range(1, _SHIFT):
-        inverse = (torch.rsub(h, 1, alpha=j) * torch.rsub(g, 1, alpha=j)).reciprocal_()
-        steps.addcmul_(inverse.square_(), torch.sub(both, overlap, alpha=2 * j))
+        inverse = (torch.rsub(h, 1, alpha=j) * torch.rsub(g, 1, alpha=j)).reciprocal()
+        steps.addcmul_(torch.square(inverse), torch.sub(both, overlap, alpha=2 * j))
     remainder = high * high * _stirling(h, _STIRLING_2) - low * low * _stirling(g, _STIRLING_2)
     first = y / (s + y)
     return (y * h) * low * steps + first * (1 + s / (s + y)) - remainder

@@ -22,7 +22,15 @@ _lock = threading.Lock()
 _pools: dict[int, ThreadPoolExecutor] = {}
 _here = threading.local()  # .workers: how many workers calls in this thread may use
 _users: list[int] = []  # thread settings of the calls under way
-os.register_at_fork(after_in_child=lambda: (_pools.clear(), _users.clear()))  # a child process inherits no threads
+
+
+def _forget() -> None:
+    """Drop what a child process does not inherit: threads."""
+    _pools.clear()
+    _users.clear()
+
+
+os.register_at_fork(after_in_child=_forget)
 
 
 @contextmanager

@@ -86,9 +86,7 @@ class ModelData:
         )
 
 
-def from_arrays(
-    endog: Any, matrices: Mapping[str, Any], extras: ExtraInputs, options: DataOptions
-) -> ModelData:
+def from_arrays(endog: Any, matrices: Mapping[str, Any], extras: ExtraInputs, options: DataOptions) -> ModelData:
     """Build the data of a model from arrays, frames or tensors; a matrix given as None is an intercept."""
     labels = {name: "exog" if j == 0 else name for j, name in enumerate(matrices)}
     read = {name: as_matrix(m, labels[name]) if m is not None else None for name, m in matrices.items()}
@@ -186,7 +184,9 @@ def _evaluate(
     while True:
         matrices, specs = {}, {}
         for name, part in parts.items():
-            matrices[name], specs[name] = materialise(_bare(part, subset), subset, context, f"the formula {part.text!r}")
+            matrices[name], specs[name] = materialise(
+                _bare(part, subset), subset, context, f"the formula {part.text!r}"
+            )
         before = rows
         for name, X in matrices.items():
             for j, term in enumerate(specs[name].column_names):
@@ -261,7 +261,16 @@ def _finish(
     groups = encode(found.groups[0], rows.take(found.groups[1])) if found.groups else None
     row_data = {k: row_tensor(rows.take(v), options.dtype, options.device) for k, v in found.row_data.items()}
     return ModelData(
-        endog, endog_name, designs, offset, weights, groups, row_data, rows,
+        endog,
+        endog_name,
+        designs,
+        offset,
+        weights,
+        groups,
+        row_data,
+        rows,
         {k: v if isinstance(v, str) else None for k in ("offset", "exposure") if (v := getattr(given, k)) is not None},
-        frame, formulas, context or {},
+        frame,
+        formulas,
+        context or {},
     )

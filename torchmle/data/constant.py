@@ -32,7 +32,7 @@ def add_constant(data: Any, prepend: bool = True) -> Any:
     if isinstance(data, torch.Tensor):
         X = data[:, None] if data.ndim == 1 else data
         column = torch.ones(len(X), 1, dtype=X.dtype, device=X.device)
-        constant = bool(((X == X[0]).all(0) & (X[0] != 0)).any())
+        constant = bool(((X[0] == X).all(0) & (X[0] != 0)).any())
         return data if constant else torch.cat([column, X] if prepend else [X, column], 1)
     array = np.asarray(data)
     array = array[:, None] if array.ndim == 1 else array

@@ -70,7 +70,7 @@ def take_column(data: Any, name: str) -> pd.Series:
     if isinstance(data, pd.DataFrame):
         return data[name]
     if type(data).__module__.startswith("pyarrow"):
-        return data.column(name).to_pandas()
+        return pd.Series(data.column(name).to_pandas())
     column = data[name]
     if "Categorical" in str(column.dtype) or "Enum" in str(column.dtype) or "String" in str(column.dtype):
         values = column.to_list()
@@ -109,7 +109,7 @@ def _prepare_column(series: pd.Series, categorical: bool) -> Any:
         refuse_dtype(dtype, name)
     if pd.api.types.is_datetime64_any_dtype(dtype):
         refuse_dtype(np.dtype("M8[ns]"), name)
-    if categorical or pd.api.types.is_bool_dtype(dtype) and not series.isna().any():
+    if categorical or (pd.api.types.is_bool_dtype(dtype) and not series.isna().any()):
         return series.astype(bool) if pd.api.types.is_bool_dtype(dtype) else series
     if pd.api.types.is_numeric_dtype(dtype):
         return pd.Series(numeric_vector(series, name), index=series.index)

@@ -27,7 +27,9 @@ def read_ids(value: Any, frame: Any, rows: Rows) -> tuple[str, np.ndarray[Any, A
     """Return the name and the ids of all rows, for groups given as a column name, a Series or an array."""
     if isinstance(value, str):
         if frame is None:
-            raise DataError(f"groups={value!r} names a column, but the model was given arrays. Pass the ids themselves.")
+            raise DataError(
+                f"groups={value!r} names a column, but the model was given arrays. Pass the ids themselves."
+            )
         check_columns(frame, [value], "groups")
         return value, raw_array(take_column(frame, value), f"groups {value!r}")
     name = str(getattr(value, "name", None) or "groups")
@@ -38,7 +40,9 @@ def encode(name: str, ids: np.ndarray[Any, Any]) -> Groups:
     """Return the codes of the ids of the rows in use; there must be two groups at least."""
     codes, levels = pd.factorize(ids, sort=False)
     if len(levels) < 2:
-        raise DataError(f"groups {name!r} has {len(levels)} distinct value among the rows in use; clustering needs two.")
+        raise DataError(
+            f"groups {name!r} has {len(levels)} distinct value among the rows in use; clustering needs two."
+        )
     return Groups(name, codes.astype(np.int64), len(levels))
 
 

@@ -119,8 +119,8 @@ def check_cov_type(cov_type: object, weights: str | None, separable: bool) -> st
     name = str(cov_type)
     if not separable and name != "nonrobust":
         raise OptionError(
-            f"cov_type={name!r} needs the scores of single rows, and this likelihood has none: it returns the sum only, "
-            "or its rows depend on each other. Override loglikeobs, or use cov_type='nonrobust'."
+            f"cov_type={name!r} needs the scores of single rows, and this likelihood has none: it returns the sum "
+            "only, or its rows depend on each other. Override loglikeobs, or use cov_type='nonrobust'."
         )
     if weights == "sampling_weights" and name in ("nonrobust", "opg"):
         raise OptionError(

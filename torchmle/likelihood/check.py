@@ -34,8 +34,8 @@ def check_scalar(value: Any, what: str) -> Tensor:
         return value.reshape(1)
     if isinstance(value, Tensor):
         raise LikelihoodError(
-            f"{what} returned shape {tuple(value.shape)}, dtype {value.dtype}; loglike must return the sum, one floating "
-            "point number. Name the method loglikeobs if it returns one value a row."
+            f"{what} returned shape {tuple(value.shape)}, dtype {value.dtype}; loglike must return the sum, one "
+            "floating point number. Name the method loglikeobs if it returns one value a row."
         )
     return check_returned(value, 1, what)
 

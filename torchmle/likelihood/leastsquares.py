@@ -22,7 +22,9 @@ class LeastSquares(Objective):
     Its score is ``Z'w r`` and its Hessian ``-Z'WZ``, so that covariances come as for any other objective.
     """
 
-    def __init__(self, X: Tensor, y: Tensor, shift: Tensor, weights: Tensor | None, index: Tensor | None = None) -> None:
+    def __init__(
+        self, X: Tensor, y: Tensor, shift: Tensor, weights: Tensor | None, index: Tensor | None = None
+    ) -> None:
         self.X, self.y, self.weights = X, y, weights
         self.rows, self.device, self.dtype = len(X), X.device, X.dtype
         self.shift = shift.to(X) if bool((shift != 0).any()) else None
@@ -39,15 +41,18 @@ class LeastSquares(Objective):
         return self.X[rows] if self.shift is None else self.X[rows] - self.shift
 
     def row_values(self, working: Tensor, start: int, stop: int) -> Tensor:
+        """Return the log-likelihoods of some rows."""
         rows = slice(start, stop)
         return -0.5 * (self.y[rows] - self.columns(rows) @ working) ** 2
 
     def row_scores(self, working: Tensor, start: int, stop: int) -> Tensor:
+        """Return the scores of some rows."""
         rows = slice(start, stop)
         Z = self.columns(rows)
         return Z * (self.y[rows] - Z @ working)[:, None]
 
     def derivatives(self, working: Tensor, start: int, stop: int, order: int) -> Chunk:
+        """Return weighted sums over some rows."""
         rows = slice(start, stop)
         Z = self.columns(rows)
         residual = self.y[rows] - Z @ working
@@ -115,7 +120,8 @@ def solve(objective: LeastSquares, gram: Tensor | None = None) -> Solution:
 def _solve_normal(factor: Tensor, rhs: Tensor) -> Tensor:
     """Solve ``R'R x = rhs`` for an upper triangular R."""
     inner = torch.linalg.solve_triangular(factor.mT, rhs[:, None], upper=False)
-    return torch.linalg.solve_triangular(factor, inner, upper=True)[:, 0]
+    solution: Tensor = torch.linalg.solve_triangular(factor, inner, upper=True)[:, 0]
+    return solution
 
 
 def _qr(objective: LeastSquares, scale: Tensor) -> tuple[Tensor, Tensor]:

@@ -29,9 +29,7 @@ class Moments:
         )
 
     def __add__(self, other: Moments) -> Moments:
-        return Moments(
-            self.llf + other.llf, _plus(self.gradient, other.gradient), _plus(self.hessian, other.hessian)
-        )
+        return Moments(self.llf + other.llf, _plus(self.gradient, other.gradient), _plus(self.hessian, other.hessian))
 
 
 def _plus(a: Tensor | None, b: Tensor | None) -> Tensor | None:

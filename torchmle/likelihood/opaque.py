@@ -66,6 +66,7 @@ class OpaqueObjective(Objective):
         return whole
 
     def row_values(self, working: Tensor, start: int, stop: int) -> Tensor:
+        """Return the log-likelihoods of some rows."""
         rows = slice(start, stop)
         return self.function(rows if self.index is None else self.index[rows], working)
 
@@ -74,6 +75,7 @@ class OpaqueObjective(Objective):
         return values.sum() if self.weights is None else values @ self.weights[start:stop]
 
     def derivatives(self, working: Tensor, start: int, stop: int, order: int) -> Chunk:
+        """Return weighted sums over some rows."""
         if order == 0:
             with torch.no_grad():
                 return Chunk(self._total(working, start, stop), None, None)

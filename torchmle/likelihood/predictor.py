@@ -54,6 +54,7 @@ class PredictorObjective(Objective):
         first = self.predictors[0].X
         self.rows, self.device, self.dtype = len(first), first.device, first.dtype
         self.sizes = [p.X.shape[1] for p in self.predictors]
+        self.cuts = [sum(self.sizes[:j]) for j in range(1, len(self.sizes))]
         self.chunk = chunk_rows(sum(self.sizes), self.device, first.element_size())
 
     def take(self, index: Tensor) -> PredictorObjective:
@@ -65,7 +66,7 @@ class PredictorObjective(Objective):
     def etas(self, columns: Sequence[Tensor], working: Tensor, rows: slice) -> list[Tensor]:
         """Return the predictors of some rows as new leaves."""
         out = []
-        for p, X, b in zip(self.predictors, columns, working.split(self.sizes), strict=True):
+        for p, X, b in zip(self.predictors, columns, working.tensor_split(self.cuts), strict=True):
             eta = X @ b
             out.append(eta if p.offset is None else eta.add_(p.offset[rows]))
         return out
@@ -74,10 +75,12 @@ class PredictorObjective(Objective):
         return self.density(rows if self.index is None else self.index[rows], etas)
 
     def row_values(self, working: Tensor, start: int, stop: int) -> Tensor:
+        """Return the log-likelihoods of some rows."""
         rows = slice(start, stop)
         return self._density(rows, self.etas([p.columns(rows) for p in self.predictors], working, rows))
 
     def row_scores(self, working: Tensor, start: int, stop: int) -> Tensor:
+        """Return the scores of some rows."""
         rows = slice(start, stop)
         columns = [p.columns(rows) for p in self.predictors]
         etas = [e.requires_grad_() for e in self.etas(columns, working, rows)]
@@ -85,6 +88,7 @@ class PredictorObjective(Objective):
         return torch.cat([X * d[:, None] for X, d in zip(columns, first, strict=True)], 1)
 
     def derivatives(self, working: Tensor, start: int, stop: int, order: int) -> Chunk:
+        """Return weighted sums over some rows."""
         rows = slice(start, stop)
         columns = [p.columns(rows) for p in self.predictors]
         etas = self.etas(columns, working, rows)

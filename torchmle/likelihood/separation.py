@@ -1,7 +1,7 @@
 """Find out, by certificate, that an estimate does not exist because the data are separated.
 
-A direction c in the space of coefficients certifies separation if moving along it never lowers the log-likelihood of any
-row and raises that of some for ever: ``sign_i x_i'c >= 0`` where the response is at an end of its range,
+A direction c in the space of coefficients certifies separation if moving along it never lowers the log-likelihood of
+any row and raises that of some for ever: ``sign_i x_i'c >= 0`` where the response is at an end of its range,
 ``x_i'c = 0`` elsewhere, and ``> 0`` in some rows (Albert and Anderson 1984; Correia, Guimaraes and Zylkin 2019).
 """
 
@@ -67,9 +67,10 @@ def _null_space(Z: Tensor) -> Tensor:
         return torch.eye(k, dtype=torch.float64, device="cpu")
     gram = (Z.mT @ Z).cpu().double()
     values, vectors = torch.linalg.eigh(gram)
-    likely = vectors[:, values <= 1e-9 * max(float(values[-1]), 1e-300)]
+    likely: Tensor = vectors[:, values <= 1e-9 * max(float(values[-1]), 1e-300)]
     moved = (Z @ likely.to(Z)).abs().amax(0) if likely.shape[1] else torch.zeros(0)
-    return likely[:, (moved <= 1e-5).cpu()]
+    still: Tensor = likely[:, (moved <= 1e-5).cpu()]
+    return still
 
 
 def _recession(columns: FloatArray) -> FloatArray | None:
@@ -79,6 +80,6 @@ def _recession(columns: FloatArray) -> FloatArray | None:
     if not len(columns):
         return None
     answer = linprog(-columns.sum(axis=0), A_ub=-columns, b_ub=np.zeros(len(columns)), bounds=(-1, 1), method="highs")
-    if answer.status != 0 or -answer.fun <= CERTAIN:
+    if answer.status != 0 or answer.fun is None or -answer.fun <= CERTAIN:
         return None
     return np.asarray(answer.x, dtype=np.float64)

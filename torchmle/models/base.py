@@ -33,17 +33,17 @@ NOT_YET = ("fixed", "constraints", "bounds", "resume", "checkpoint", "progress")
 class GenericLikelihoodModel:
     """Fit any log-likelihood: override ONE of ``loglikeobs``, ``nloglikeobs`` or ``loglike``.
 
-    The method reads ``self.endog`` (n,) and ``self.exog`` (n, k), tensors in the user's units on the model's device, and
-    gets one vector of parameters: the coefficients of the columns of ``exog``, then ``extra_params`` as they stand.
+    The method reads ``self.endog`` (n,) and ``self.exog`` (n, k), tensors in the user's units on the model's device,
+    and gets one vector of parameters: the coefficients of the columns of ``exog``, then ``extra_params`` as they stand.
     It uses torch functions (or torchmle's, such as ``tm.normal_logpdf``); derivatives are exact.
 
     Parameters
     ----------
     endog : response, (n,) or (n, 1).
     exog : regressors, (n, k), or None. A pandas frame gives its column names.
-    offset, exposure : known part of the first predictor; ``exposure`` enters as its logarithm. In a likelihood of your own
-        they are ``self.offset``.
-    freq_weights, var_weights, sampling_weights : one kind of weights; the engine multiplies, the method never sees them.
+    offset, exposure : known part of the first predictor; ``exposure`` enters as its logarithm. In a likelihood of your
+        own they are ``self.offset``.
+    freq_weights, var_weights, sampling_weights : one kind of weights; the engine multiplies by them.
     groups : cluster ids.
     row_data : dict of further arrays with n rows; each becomes ``self.<name>`` and goes through the row mask.
     missing : ``"drop"`` (rows with missing values, counted in the summary) or ``"raise"``.
@@ -159,7 +159,9 @@ class GenericLikelihoodModel:
         """Refuse keywords that are neither data nor predictors."""
         for name in given:
             hint = f"To attach an {what} of your own, use row_data={{{name!r}: ...}}." if what == "array" else ""
-            raise OptionError(f"{unknown(f'argument of {cls.__name__}:', name, ['exog', *DATA_KEYWORDS])} {hint}".strip())
+            raise OptionError(
+                f"{unknown(f'argument of {cls.__name__}:', name, ['exog', *DATA_KEYWORDS])} {hint}".strip()
+            )
 
     @classmethod
     def _matrices(cls, exog: Any, exogs: Mapping[str, Any]) -> dict[str, Any]:
@@ -327,9 +329,12 @@ class GenericLikelihoodModel:
         """Return the (n, K) scores by row, unweighted."""
         pmap, gamma, objective = self._at(params)
         if not objective.separable:
-            raise UndefinedStatisticError(f"{type(self).__name__} defines a scalar loglike, which has no scores by row.")
+            raise UndefinedStatisticError(
+                f"{type(self).__name__} defines a scalar loglike, which has no scores by row."
+            )
         scores = objective.scores(pmap.working(gamma)) / pmap.scale
-        return torch.linalg.solve(pmap.jacobian(gamma).mT, scores.mT).mT.numpy()
+        reported: Tensor = torch.linalg.solve(pmap.jacobian(gamma).mT, scores.mT).mT
+        return reported.numpy()
 
     def hessian(self, params: Any) -> np.ndarray[Any, Any]:
         """Return the (K, K) Hessian of the log-likelihood (negative definite at a maximum)."""
@@ -390,7 +395,18 @@ class GenericLikelihoodModel:
         if unknown_options:
             refuse_fit_options(unknown_options)
         request = FitRequest(
-            start_params, method, maxiter, tol, cov_type, cov_kwds, use_t, seed, batch_size, maxfun, disp, callback,
+            start_params,
+            method,
+            maxiter,
+            tol,
+            cov_type,
+            cov_kwds,
+            use_t,
+            seed,
+            batch_size,
+            maxfun,
+            disp,
+            callback,
             dict(options or {}),
         )
         with settled_threads():

@@ -13,8 +13,8 @@ from .support import require_binary
 class Logit(LinearPredictorModel):
     """Fit a logit: ``P(y = 1) = 1 / (1 + exp(-eta))``.
 
-    The log-likelihood of a row is ``log Lambda(q eta)`` with ``q = 2 y - 1`` (Greene 2018, section 17.3). The response is
-    0/1 or bool.
+    The log-likelihood of a row is ``log Lambda(q eta)`` with ``q = 2 y - 1`` (Greene 2018, section 17.3). The
+    response is 0/1 or bool.
 
     Examples
     --------
@@ -25,7 +25,7 @@ class Logit(LinearPredictorModel):
     """
 
     predictors = {"eta": "1"}
-    response = "binary"
+    response: str | None = "binary"
     takes_exposure = False
 
     def check_endog(self) -> None:
@@ -48,7 +48,7 @@ class Logit(LinearPredictorModel):
 class Probit(LinearPredictorModel):
     """Fit a probit: ``P(y = 1) = Phi(eta)``.
 
-    The log-likelihood of a row is ``log Phi(q eta)`` with ``q = 2 y - 1`` (Greene 2018, section 17.3), exact in the tails.
+    The log-likelihood of a row is ``log Phi(q eta)`` with ``q = 2 y - 1`` (Greene 2018, section 17.3).
 
     Examples
     --------
@@ -59,7 +59,7 @@ class Probit(LinearPredictorModel):
     """
 
     predictors = {"eta": "1"}
-    response = "binary"
+    response: str | None = "binary"
     takes_exposure = False
 
     def check_endog(self) -> None:
@@ -76,4 +76,5 @@ class Probit(LinearPredictorModel):
 
     def mean(self, *etas: Tensor) -> Tensor:
         """Return the probability of 1."""
-        return torch.special.ndtr(etas[0])
+        probability: Tensor = torch.special.ndtr(etas[0])
+        return probability

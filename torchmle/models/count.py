@@ -14,8 +14,8 @@ from .support import require_counts
 class Poisson(LinearPredictorModel):
     """Fit a Poisson regression: ``E(y) = exp(eta)``.
 
-    ``log f = y eta - exp(eta) - log y!`` (Cameron and Trivedi 2013, equation 3.2). Fractions are accepted with a warning,
-    as pseudo maximum likelihood.
+    ``log f = y eta - exp(eta) - log y!`` (Cameron and Trivedi 2013, equation 3.2). Fractions are accepted with a
+    warning, as pseudo maximum likelihood.
 
     Examples
     --------
@@ -26,7 +26,7 @@ class Poisson(LinearPredictorModel):
     """
 
     predictors = {"eta": "1"}
-    response = "count"
+    response: str | None = "count"
 
     def check_endog(self) -> None:
         """Refuse negative responses."""
@@ -59,7 +59,7 @@ class NegativeBinomial(LinearPredictorModel):
     """
 
     predictors = {"eta": "1", "log_alpha": predictor("1", natural="alpha", transform=torch.exp)}
-    response = "count"
+    response: str | None = "count"
 
     def check_endog(self) -> None:
         """Refuse negative responses and fractions."""

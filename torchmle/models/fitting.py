@@ -22,7 +22,7 @@ from ..likelihood.objective import Objective, derivatives_on
 from ..likelihood.opaque import OpaqueObjective
 from ..likelihood.separation import find_separation
 from ..linalg import cholesky, flat_directions, inverse_spd
-from ..optim.base import Evaluation, Optimizer, Options, OptimResult, Status, minimise
+from ..optim.base import Evaluation, Optimizer, OptimResult, Options, Status, minimise
 from ..optim.registry import make_optimizer
 from ..params.map import ParamMap
 from ..report.summary import summarise
@@ -67,7 +67,9 @@ class FitRequest:
         for name in ("maxiter", "batch_size", "maxfun"):
             value = getattr(self, name)
             if value is not None and (isinstance(value, bool) or value != int(value) or value < (name != "maxiter")):
-                raise OptionError(f"{name}={value!r} must be a {'non-negative' if name == 'maxiter' else 'positive'} whole number.")
+                raise OptionError(
+                    f"{name}={value!r} must be a {'non-negative' if name == 'maxiter' else 'positive'} whole number."
+                )
         if self.tol is not None and not 0 < self.tol < math.inf:
             raise OptionError(f"tol={self.tol!r} must be positive and finite; the default is 1e-10.")
         if self.callback is not None and not callable(self.callback):
@@ -117,7 +119,12 @@ def run_fit(model: GenericLikelihoodModel, request: FitRequest) -> Results:
     _finite_start(model, problem, gamma)
     start = pmap.theta(gamma)
     found = minimise(
-        optimizer, problem, gamma, verdict_tol=VERDICT[model.endog.dtype], callback=request.callback, maxfun=request.maxfun
+        optimizer,
+        problem,
+        gamma,
+        verdict_tol=VERDICT[model.endog.dtype],
+        callback=request.callback,
+        maxfun=request.maxfun,
     )
     fit, bread = finish(model, pmap, objective, found, method, engine, time.perf_counter() - begin)
     record = make_record(model, request, method, dict(zip(names, start.tolist(), strict=True)), fit.seconds)
@@ -153,8 +160,8 @@ def _names(model: GenericLikelihoodModel, request: FitRequest) -> tuple[str, ...
     if names:
         return names
     start = request.start_params if request.start_params is not None else _own_start(model)
-    if isinstance(start, Mapping) or hasattr(start, "index") and hasattr(start, "to_numpy"):
-        return tuple(str(k) for k in start.keys())
+    if isinstance(start, Mapping) or (hasattr(start, "index") and hasattr(start, "to_numpy")):
+        return tuple(str(k) for k in start)
     if start is None:
         raise OptionError(
             f"{type(model).__name__} has neither exog nor extra_params, so its parameters are not known. "
@@ -274,8 +281,8 @@ def _finite_start(model: GenericLikelihoodModel, problem: LikelihoodProblem, gam
     else:
         where = "at the start"
     raise LikelihoodError(
-        f"The log-likelihood is finite but its gradient is not, {where}. A torch.where whose unused branch is not finite "
-        "does this (log(a) at a = 0): make both branches safe, e.g. torch.log(torch.where(a > 0, a, 1.0))."
+        f"The log-likelihood is finite but its gradient is not, {where}. A torch.where whose unused branch is not "
+        "finite does this (log(a) at a = 0): make both branches safe, e.g. torch.log(torch.where(a > 0, a, 1.0))."
     )
 
 
@@ -289,21 +296,22 @@ def finish(
     seconds: float,
 ) -> tuple[Fit, Tensor | None]:
     """Return the fit with its verdict, and the bread where the point is a maximum."""
-    assert found.at.gradient is not None
-    assert found.at.hessian is not None
     separation = _separation(model, pmap, objective, found)
     if separation is not None:
         found = replace(found, status=Status.SEPARATED)
-    factor = cholesky(found.at.hessian)
-    flat = [] if factor is not None else flat_directions(found.at.hessian, pmap.names)
+    gradient, hessian = found.at.gradient, found.at.hessian
+    assert gradient is not None
+    assert hessian is not None
+    factor = cholesky(hessian)
+    flat = [] if factor is not None else flat_directions(hessian, pmap.names)
     weights = model.data.weights
     freq = weights is not None and weights.kind == "freq_weights"
     fit = Fit(
         map=pmap,
         gamma=found.x,
         llf=-found.at.value,
-        gradient=-found.at.gradient,
-        hessian=-found.at.hessian,
+        gradient=-gradient,
+        hessian=-hessian,
         status=found.status,
         decrement=found.decrement,
         iterations=found.iterations,
@@ -321,9 +329,7 @@ def finish(
     return fit, bread
 
 
-def _separation(
-    model: GenericLikelihoodModel, pmap: ParamMap, objective: Objective, found: OptimResult
-) -> str | None:
+def _separation(model: GenericLikelihoodModel, pmap: ParamMap, objective: Objective, found: OptimResult) -> str | None:
     """Return the sentence that names separated rows and columns, where rows are at the end of their range."""
     signs = model.recession_signs()
     if signs is None or not found.at.finite:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import time
 from collections.abc import Mapping
+from dataclasses import replace
 from typing import Any
 
 import torch
@@ -15,7 +16,7 @@ from ..report.summary import summarise
 from ..results.linear import closed_form, with_solution
 from ..results.results import Results, build_inference
 from ..special import normal_logpdf
-from .fitting import FitRequest, _enough_rows, default_cov, make_record, run_fit
+from .fitting import FitRequest, default_cov, make_record, run_fit
 from .predictors import LinearPredictorModel
 
 
@@ -35,7 +36,7 @@ class OLS(LinearPredictorModel):
     """
 
     predictors = {"mu": "1", "log_sigma": predictor("1", natural="sigma", transform=torch.exp)}
-    response = "continuous"
+    response: str | None = "continuous"
     takes_exposure = False
     takes_var_weights = True
 
@@ -68,8 +69,8 @@ class OLS(LinearPredictorModel):
         given = [name for name, value in idle.items() if value is not None]
         if given:
             raise OptionError(
-                f"{', '.join(given)}: least squares is solved in closed form and does not iterate. Name a method as well, "
-                "e.g. fit(method='newton'), to maximise the likelihood."
+                f"{', '.join(given)}: least squares is solved in closed form and does not iterate. Name a method as "
+                "well, e.g. fit(method='newton'), to maximise the likelihood."
             )
         begin = time.perf_counter()
         cov_type = default_cov(self, request.cov_type)
@@ -77,7 +78,7 @@ class OLS(LinearPredictorModel):
         fit, bread, solution = closed_form(self.data)
         seconds = time.perf_counter() - begin
         record = make_record(self, request, "closed form", {}, seconds)
-        fit = _timed(fit, seconds)
+        fit = replace(fit, seconds=seconds)
         inference = build_inference(self, fit, bread, cov_type, request.cov_kwds, request.use_t, True)
         return with_solution(Results(self, fit, inference, record, summarise), solution)
 
@@ -88,12 +89,6 @@ class OLS(LinearPredictorModel):
                 f"{len(design.terms)} coefficients cannot be estimated from {self.nobs} rows. "
                 f"{self.data.rows.total - self.nobs} of {self.data.rows.total} rows were dropped."
             )
-
-
-def _timed(fit: Any, seconds: float) -> Any:
-    from dataclasses import replace
-
-    return replace(fit, seconds=seconds)
 
 
 class WLS(OLS):
@@ -118,7 +113,7 @@ class WLS(OLS):
         super().__init__(endog, exog, **_var_weights(weights, kwargs))
 
     @classmethod
-    def from_formula(cls, formula: str, data: Any, *, weights: Any = None, **kwargs: Any) -> WLS:  # type: ignore[override]
+    def from_formula(cls, formula: str, data: Any, *, weights: Any = None, **kwargs: Any) -> WLS:
         """Build the model from a formula and a table; see :meth:`GenericLikelihoodModel.from_formula`."""
         return super().from_formula(formula, data, **_var_weights(weights, kwargs))
 

@@ -14,7 +14,7 @@ from ..data.batch import ModelData
 from ..data.design import Design
 from ..errors import OptionError, UndefinedStatisticError, unknown
 from ..likelihood.leastsquares import LeastSquares, solve
-from ..likelihood.objective import Objective, derivatives_on
+from ..likelihood.objective import derivatives_on
 from ..likelihood.predictor import Predictor, PredictorObjective
 from ..optim.base import Options, Status, minimise
 from ..optim.registry import make_optimizer
@@ -32,7 +32,8 @@ class LinearPredictorModel(GenericLikelihoodModel):
     """Fit a log-density of linear predictors: every parameter may have a formula.
 
     A subclass lists ``predictors`` (name to default formula, or :func:`torchmle.predictor`) and writes
-    ``logdensity(self, y, *etas) -> (n,)``, the log-density of each response given its linear predictors, offset included.
+    ``logdensity(self, y, *etas) -> (n,)``, the log-density of each response given its linear predictors, offset
+    included.
     The first predictor takes the main formula, the others theirs by keyword.
 
     Examples
@@ -53,13 +54,15 @@ class LinearPredictorModel(GenericLikelihoodModel):
 
     def logdensity(self, y: Tensor, *etas: Tensor) -> Tensor:
         """Return the (n,) log-densities of ``y`` given the linear predictors; override this one."""
-        raise OptionError(f"{type(self).__name__} has no likelihood. Define logdensity(self, y, {', '.join(self._specs())}).")
+        raise OptionError(
+            f"{type(self).__name__} has no likelihood. Define logdensity(self, y, {', '.join(self._specs())})."
+        )
 
     def mean(self, *etas: Tensor) -> Tensor:
         """Return the (n,) expected responses given the linear predictors; override to make ``predict`` work."""
         raise UndefinedStatisticError(
-            f"{type(self).__name__} does not say what it predicts. Define mean(self, {', '.join(self._specs())}), or use "
-            "which='linear'."
+            f"{type(self).__name__} does not say what it predicts. Define mean(self, {', '.join(self._specs())}), or "
+            "use which='linear'."
         )
 
     # ---- predictors and names
@@ -136,7 +139,11 @@ class LinearPredictorModel(GenericLikelihoodModel):
             blocks.append(eye if matrix is None else matrix)
             scales.append(design.scale if standardize else torch.ones_like(design.scale))
         links = [naturals[0].name if i == 0 and 0 in naturals else n for i, n in enumerate(links)]
-        uncentre = torch.block_diag(*blocks) if standardize and any(d.shift is not None for d in self.data.designs.values()) else None
+        uncentre = (
+            torch.block_diag(*blocks)  # type: ignore[no-untyped-call]
+            if standardize and any(d.shift is not None for d in self.data.designs.values())
+            else None
+        )
         return ParamMap(tuple(names), tuple(links), torch.cat(scales), uncentre, naturals)
 
     def make_objective(self, pmap: ParamMap) -> PredictorObjective:
@@ -221,7 +228,7 @@ class LinearPredictorModel(GenericLikelihoodModel):
         objective = LeastSquares(X.double(), y.double(), centre.to(X.device), None)
         try:
             solution = solve(objective)
-        except torch.linalg.LinAlgError:  # a sample can be collinear where the data are not
+        except torch.linalg.LinAlgError:  # type: ignore[attr-defined]  # a sample can be collinear where the data are not
             return zero
         uncentre = uncentring(centre, first.constant, first.cross.mean)
         beta = solution.working if uncentre is None else uncentre @ solution.working
@@ -279,5 +286,3 @@ class LinearPredictorModel(GenericLikelihoodModel):
 
 def _finite_or_worst(value: float) -> float:
     return value if math.isfinite(value) else math.inf
-
-

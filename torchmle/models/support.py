@@ -23,11 +23,13 @@ def require_binary(data: ModelData, model: str) -> None:
     if bool(bad.any()):
         hint = "Recode it, e.g. I(y == 2) ~ x." if set(values) == {1.0, 2.0} else "Recode it, e.g. I(y > 0) ~ x."
         raise DataError(
-            f"{model} needs a response of 0 and 1 (or bool); {data.endog_name!r} holds {listing(f'{v:g}' for v in values)} "
-            f"and is neither in {_rows(data, bad)}. {hint}"
+            f"{model} needs a response of 0 and 1 (or bool); {data.endog_name!r} holds "
+            f"{listing(f'{v:g}' for v in values)} and is neither in {_rows(data, bad)}. {hint}"
         )
     if len(values) == 1 and bool((y == y[0]).all()):
-        raise DataError(f"{model}: the response {data.endog_name!r} is {values[0]:g} in every row, so there is no estimate.")
+        raise DataError(
+            f"{model}: the response {data.endog_name!r} is {values[0]:g} in every row, so there is no estimate."
+        )
 
 
 def require_counts(data: ModelData, model: str, fractions: bool) -> None:
@@ -35,15 +37,20 @@ def require_counts(data: ModelData, model: str, fractions: bool) -> None:
     y = data.endog
     negative = y < 0
     if bool(negative.any()):
-        raise DataError(f"{model} needs a response that is not negative; {data.endog_name!r} is negative in {_rows(data, negative)}.")
+        raise DataError(
+            f"{model} needs a response that is not negative; {data.endog_name!r} is negative in "
+            f"{_rows(data, negative)}."
+        )
     if bool((y == 0).all()):
         raise DataError(f"{model}: the response {data.endog_name!r} is 0 in every row, so there is no estimate.")
     broken = y != torch.round(y)
     if bool(broken.any()):
         if not fractions:
-            raise DataError(f"{model} needs counts; {data.endog_name!r} is not a whole number in {_rows(data, broken)}.")
+            raise DataError(
+                f"{model} needs counts; {data.endog_name!r} is not a whole number in {_rows(data, broken)}."
+            )
         warn(
-            f"{model}: the response {data.endog_name!r} is not a whole number in {_rows(data, broken)}. The estimates are "
-            "pseudo maximum likelihood; use cov_type='HC1' or 'cluster'.",
+            f"{model}: the response {data.endog_name!r} is not a whole number in {_rows(data, broken)}. "
+            "The estimates are pseudo maximum likelihood; use cov_type='HC1' or 'cluster'.",
             DataWarning,
         )

@@ -21,7 +21,9 @@ class Trial:
     slope: float
 
 
-def wolfe(problem: Problem, x: Tensor, at: Evaluation, direction: Tensor, length: float, most: int = 40) -> Trial | None:
+def wolfe(
+    problem: Problem, x: Tensor, at: Evaluation, direction: Tensor, length: float, most: int = 40
+) -> Trial | None:
     """Return a trial that satisfies the strong Wolfe conditions, or None.
 
     Bracketing and zoom after Nocedal and Wright (2006), algorithms 3.5 and 3.6. Where values agree to rounding, the
@@ -37,7 +39,11 @@ def wolfe(problem: Problem, x: Tensor, at: Evaluation, direction: Tensor, length
     low, high = start, None
     for _ in range(most):
         trial = _evaluate(problem, x, direction, length)
-        if trial is None or not _decreases(start, trial, rounding) or (low.length > 0 and trial.at.value > low.at.value + rounding):
+        if (
+            trial is None
+            or not _decreases(start, trial, rounding)
+            or (low.length > 0 and trial.at.value > low.at.value + rounding)
+        ):
             high = Trial(length, x, at, abs(slope)) if trial is None else trial
         elif abs(trial.slope) <= -CURVATURE * slope:
             return trial

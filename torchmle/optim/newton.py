@@ -77,9 +77,7 @@ def _direction(at: Evaluation) -> tuple[Tensor, float, bool]:
     return step, -float(at.gradient @ step), False
 
 
-def _acceptable(
-    state: State, at: Evaluation, direction: Tensor, decrement: float, length: float, exact: bool
-) -> bool:
+def _acceptable(state: State, at: Evaluation, direction: Tensor, decrement: float, length: float, exact: bool) -> bool:
     if not at.finite:
         return False
     if at.value <= state.at.value - 1e-4 * length * decrement:

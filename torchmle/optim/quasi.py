@@ -94,7 +94,8 @@ class BFGS(QuasiNewton):
         return inverse
 
     def _apply(self, memory: Tensor, gradient: Tensor) -> Tensor:
-        return memory @ gradient
+        product: Tensor = memory @ gradient
+        return product
 
     def _update(self, memory: Tensor, step: Tensor, change: Tensor) -> Tensor:
         rho = 1.0 / float(step @ change)
@@ -117,7 +118,8 @@ class LBFGS(QuasiNewton):
 
     def _apply(self, memory: Any, gradient: Tensor) -> Tensor:
         inverse, pairs = memory
-        q, alphas = gradient.clone(), []
+        q: Tensor = gradient.clone()
+        alphas: list[float] = []
         for step, change, rho in reversed(pairs):
             alphas.append(rho * float(step @ q))
             q = q - alphas[-1] * change

@@ -63,7 +63,9 @@ class Stochastic(Optimizer):
             at = state.at
             self._move(optimizer, point, at, problem.rows)
         else:
-            for index in torch.randperm(problem.rows, generator=generator, device="cpu").split(size):
+            for index in torch.randperm(problem.rows, generator=generator, device="cpu").tensor_split(
+                range(size, problem.rows, size)
+            ):
                 at = problem.batch(index).evaluate(point.detach(), 1)
                 if not at.finite:
                     return replace(state, status=Status.NOT_FINITE)

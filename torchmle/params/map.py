@@ -77,7 +77,9 @@ class ParamMap:
 
     def link_jacobian(self) -> Tensor:
         """Return d link / d gamma, (K, K)."""
-        base = torch.eye(len(self.scale), dtype=self.scale.dtype, device="cpu") if self.uncentre is None else self.uncentre
+        base = (
+            torch.eye(len(self.scale), dtype=self.scale.dtype, device="cpu") if self.uncentre is None else self.uncentre
+        )
         return base / self.scale
 
     def jacobian(self, gamma: Tensor) -> Tensor:
@@ -90,7 +92,8 @@ class ParamMap:
 
     def reported_gradient(self, gamma: Tensor, gradient: Tensor) -> Tensor:
         """Return the gradient with respect to theta for one with respect to gamma."""
-        return torch.linalg.solve(self.jacobian(gamma).mT, gradient)
+        reported: Tensor = torch.linalg.solve(self.jacobian(gamma).mT, gradient)
+        return reported
 
     def reported_hessian(self, gamma: Tensor, gradient: Tensor, hessian: Tensor) -> Tensor:
         """Return the Hessian with respect to theta, the curvature of the natural transforms included."""

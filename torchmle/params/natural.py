@@ -51,7 +51,9 @@ def predictor(
     'sigma'
     """
     if (natural is None) != (transform is None):
-        raise OptionError("predictor() needs natural= and transform= together, e.g. natural='sigma', transform=torch.exp.")
+        raise OptionError(
+            "predictor() needs natural= and transform= together, e.g. natural='sigma', transform=torch.exp."
+        )
     if natural is not None and inverse is None and transform not in _INVERSES:
         raise OptionError(f"predictor(natural={natural!r}) needs inverse=, the inverse of its transform.")
     return PredictorSpec(default, natural, transform, inverse)

@@ -48,7 +48,9 @@ class Summary:
         alerts = "".join(f"<p><b>{html.escape(a)}</b></p>" for a in self.alerts)
         facts = tabulate(_paired(self.facts), tablefmt="html", disable_numparse=True)
         table = tabulate(self.rows, self.head, tablefmt="html", disable_numparse=True, colalign=_alignment(self.head))
-        statistics = tabulate(_paired(self.statistics), tablefmt="html", disable_numparse=True) if self.statistics else ""
+        statistics = (
+            tabulate(_paired(self.statistics), tablefmt="html", disable_numparse=True) if self.statistics else ""
+        )
         notes = "".join(f"<li>{html.escape(n)}</li>" for n in self.notes)
         return f"<h4>{html.escape(self.title)}</h4>{alerts}{facts}{table}{statistics}<ol>{notes}</ol>"
 
@@ -76,7 +78,9 @@ def _paired(pairs: Pairs) -> list[list[str]]:
 def _two_columns(pairs: Pairs) -> str:
     if not pairs:
         return ""
-    return tabulate(_paired(pairs), tablefmt="plain", disable_numparse=True, colalign=("left", "right", "left", "right"))
+    return tabulate(
+        _paired(pairs), tablefmt="plain", disable_numparse=True, colalign=("left", "right", "left", "right")
+    )
 
 
 def summarise(results: Results, alpha: float) -> Summary:
@@ -158,7 +162,7 @@ def _rows(results: Results, alpha: float) -> tuple[tuple[str, ...], ...]:
     rows = []
     for name in results.names:
         value, error = number(results.params[name]), number(results.bse[name])
-        low, high = number(interval.loc[name, 0]), number(interval.loc[name, 1])
+        low, high = number(interval[0][name]), number(interval[1][name])
         test = ("", "") if name in naturals else (_short(results.tvalues[name]), _short(results.pvalues[name]))
         rows.append((name, value, error, *test, low, high))
     return tuple(rows)

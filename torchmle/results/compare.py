@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -33,11 +33,16 @@ class Comparison:
     notes: tuple[str, ...]
 
     def _render(self, style: str) -> list[str]:
-        head = ["", *(f"{m} {'se' if k == 'std err' else ''}".strip() for m, k in self.estimates.columns)]
-        body = [[name, *row] for name, row in zip(self.estimates.index, self.estimates.to_numpy().tolist(), strict=True)]
+        columns: list[tuple[str, str]] = list(self.estimates.columns)  # type: ignore[arg-type]
+        head = ["", *(f"{m} se" if k == "std err" else m for m, k in columns)]
+        body = [
+            [name, *row] for name, row in zip(self.estimates.index, self.estimates.to_numpy().tolist(), strict=True)
+        ]
         first = tabulate(body, head, tablefmt=style, floatfmt=".6g", missingval="")
         fits = self.fits.T
-        rows = [[name, *(_cell(v) for v in row)] for name, row in zip(fits.index, fits.to_numpy().tolist(), strict=True)]
+        rows = [
+            [name, *(_cell(v) for v in row)] for name, row in zip(fits.index, fits.to_numpy().tolist(), strict=True)
+        ]
         return [first, tabulate(rows, ["", *fits.columns], tablefmt=style, disable_numparse=True, stralign="right")]
 
     def as_text(self) -> str:
@@ -150,7 +155,7 @@ def _notes(results: Mapping[str, Results], base_name: str) -> list[str]:
     return notes
 
 
-def _is_normal(r: Results, closed: list[tuple[str, Results]]) -> bool:
+def _is_normal(r: Results, closed: Sequence[tuple[str, Results]]) -> bool:
     """Return whether a fit attains the normal log-likelihood of least squares, and so has its errors up to N-K."""
     return any(abs(r.llf - c.llf) <= 1e-6 * (1 + abs(c.llf)) for _, c in closed)
 

@@ -16,12 +16,11 @@ from ..data.design import Design
 from ..data.vectors import FloatArray
 from ..errors import CollinearityWarning, DataWarning, UndefinedStatisticError, warn
 from ..likelihood.leastsquares import LeastSquares, Solution, solve
-from ..optim.base import Status
 from ..linalg import inverse_root, symmetric
+from ..optim.base import Status
 from ..params.map import ParamMap, uncentring
 from .fit import Fit
 from .results import Results
-
 
 NEARLY_COLLINEAR = 1e8
 """Condition of the standardised columns above which a warning is given."""
@@ -207,7 +206,9 @@ def _kurtosis_z(kurtosis: float, n: int) -> float:
     mean = 3.0 * (n - 1) / (n + 1)
     variance = 24.0 * n * (n - 2) * (n - 3) / ((n + 1) ** 2 * (n + 3.0) * (n + 5))
     x = (kurtosis - mean) / math.sqrt(variance)
-    root = 6.0 * (n**2 - 5 * n + 2) / ((n + 7) * (n + 9)) * math.sqrt(6.0 * (n + 3) * (n + 5) / (n * (n - 2.0) * (n - 3)))
+    root = (
+        6.0 * (n**2 - 5 * n + 2) / ((n + 7) * (n + 9)) * math.sqrt(6.0 * (n + 3) * (n + 5) / (n * (n - 2.0) * (n - 3)))
+    )
     a = 6.0 + 8.0 / root * (2.0 / root + math.sqrt(1 + 4.0 / root**2))
     ratio = (1 - 2.0 / a) / (1 + x * math.sqrt(2.0 / (a - 4.0)))
     return (1 - 2.0 / (9 * a) - math.copysign(abs(ratio) ** (1 / 3), ratio)) / math.sqrt(2.0 / (9 * a))
@@ -240,7 +241,8 @@ def closed_form(data: ModelData, seconds: float = 0.0) -> tuple[Fit, torch.Tenso
     solution = solve(objective, _known_gram(design, weights))
     if solution.condition > NEARLY_COLLINEAR:
         warn(
-            f"The columns are nearly collinear: the condition number of the standardised columns is {solution.condition:.1e}. "
+            "The columns are nearly collinear: the condition number of the standardised columns is "
+            f"{solution.condition:.1e}. "
             f"About {max(0, int(15.5 - math.log10(solution.condition)))} digits of the coefficients can be right. "
             "Centre the variables before taking powers, or leave columns out.",
             CollinearityWarning,
@@ -251,8 +253,8 @@ def closed_form(data: ModelData, seconds: float = 0.0) -> tuple[Fit, torch.Tenso
     s2 = solution.ssr / (n - len(design.terms)) if n > len(design.terms) else math.nan
     if n <= len(design.terms):
         warn(
-            f"{n:g} rows and {len(design.terms)} coefficients leave no residual degrees of freedom: the fit is exact and "
-            "there are no standard errors.",
+            f"{n:g} rows and {len(design.terms)} coefficients leave no residual degrees of freedom: the fit is exact "
+            "and there are no standard errors.",
             DataWarning,
         )
     gamma = solution.working * design.scale
@@ -306,8 +308,4 @@ def _normal_llf(data: ModelData, ssr: float, n: float) -> float:
 
 def with_solution(results: Results, solution: Solution) -> LinearResults:
     """Return the same results with the statistics of least squares."""
-    return LinearResults(
-        results.model, results.fit, results.inference, results.record, results.reporter, solution
-    )
-
-
+    return LinearResults(results.model, results.fit, results.inference, results.record, results.reporter, solution)

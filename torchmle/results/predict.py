@@ -57,7 +57,9 @@ def _new_data(data: ModelData, exog: Any, new: Mapping[str, Any]) -> tuple[Model
         if value is None and design.terms == ("Intercept",):
             continue
         if value is None:
-            raise OptionError(f"The predictor {name!r} was given a matrix; pass one for the new rows: predict(exog, {name}=...).")
+            raise OptionError(
+                f"The predictor {name!r} was given a matrix; pass one for the new rows: predict(exog, {name}=...)."
+            )
         X, names, own = as_matrix(value, "exog" if design is next(iter(data.designs.values())) else name)
         index = own if index is None else index
         designs[name] = replace(design, X=_match(design, X, names).to(data.endog), cross=design.cross)
@@ -111,7 +113,15 @@ def _finish(
     first = next(iter(designs.values())).X
     blank = torch.full((len(first),), torch.nan, dtype=first.dtype, device=first.device)
     target = replace(
-        data, endog=blank, designs=designs, offset=offset, weights=None, groups=None, row_data={}, rows=rows, frame=frame
+        data,
+        endog=blank,
+        designs=designs,
+        offset=offset,
+        weights=None,
+        groups=None,
+        row_data={},
+        rows=rows,
+        frame=frame,
     )
     return target, rows.index
 
@@ -125,14 +135,19 @@ def _offset(data: ModelData, rows: Rows, new: Mapping[str, Any], frame: Any) -> 
         if given is None:
             continue
         value = take_column(frame, given) if isinstance(given, str) else given
-        value = np.full(rows.total, float(value)) if np.ndim(value) == 0 else align(value, key, rows.index, rows.total)
+        value = (
+            np.full(rows.total, value, dtype=np.float64)
+            if np.ndim(value) == 0
+            else align(value, key, rows.index, rows.total)
+        )
         part = numeric_vector(value, key)
         part = np.log(part) if key == "exposure" else part
         total = part if total is None else total + part
     if total is None:
         if data.offset is not None:
             raise OptionError(
-                "The model was fitted with an offset or exposure; give offset= or exposure= for the new rows (offset=0 for none)."
+                "The model was fitted with an offset or exposure; give offset= or exposure= for the new rows "
+                "(offset=0 for none)."
             )
         return None
     return torch.tensor(rows.take(total), dtype=data.endog.dtype, device=data.device)

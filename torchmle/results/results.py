@@ -104,7 +104,7 @@ class Results:
         alpha : one minus the confidence level, strictly between 0 and 1.
         """
         upper = 1 - within_unit(alpha) / 2
-        width = self.bse * (special.stdtrit(self._t_df, upper) if self.use_t else special.ndtri(upper))
+        width = self.bse * float(special.stdtrit(self._t_df, upper) if self.use_t else special.ndtri(upper))
         return pd.DataFrame({0: self.params - width, 1: self.params + width})
 
     @cached_property
@@ -167,9 +167,7 @@ class Results:
         df = self.inference.covariance.df
         return self.df_resid if df is None else df
 
-    def with_cov(
-        self, cov_type: str, cov_kwds: Mapping[str, Any] | None = None, use_t: bool | None = None
-    ) -> Results:
+    def with_cov(self, cov_type: str, cov_kwds: Mapping[str, Any] | None = None, use_t: bool | None = None) -> Results:
         """Return the same fit with another covariance; nothing is refitted.
 
         Parameters
@@ -234,7 +232,9 @@ class Results:
         """Return the likelihood ratio statistic against the constant, ``2 (llf - llnull)``."""
         designs = list(self.model.data.designs.values())
         if not designs or designs[0].constant is None:
-            raise UndefinedStatisticError("llr is not defined: without an intercept the constant-only model is not nested.")
+            raise UndefinedStatisticError(
+                "llr is not defined: without an intercept the constant-only model is not nested."
+            )
         return 2 * (self.llf - self.llnull)
 
     @property
@@ -269,9 +269,9 @@ class Results:
 
         Parameters
         ----------
-        exog : a table with the columns of the formula, or a matrix with the columns of the fit; None for the rows in use.
+        exog : a table with the columns of the formula, or a matrix like that of the fit; None for the rows in use.
         which : ``"mean"`` for the expected response, ``"linear"`` for the first predictor, or a predictor's name.
-        new : ``offset``, ``exposure`` for the new rows, and matrices of further predictors where the model was given arrays.
+        new : ``offset``, ``exposure`` for the new rows; matrices of further predictors where the fit had arrays.
 
         Returns
         -------

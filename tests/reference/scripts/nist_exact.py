@@ -50,15 +50,13 @@ CERTIFIED = {
     ),
     "wampler3": (
         " ".join(["1.00000000000000"] * 6),
-        "2152.32624678170 2363.55173469681 779.343524331583 101.475507550350 5.64566512170752 "
-        "0.112324854679312",
+        "2152.32624678170 2363.55173469681 779.343524331583 101.475507550350 5.64566512170752 0.112324854679312",
         "2360.14502379268",
         "0.999995559025820",
     ),
     "wampler5": (
         " ".join(["1.00000000000000"] * 6),
-        "21523262.4678170 23635517.3469681 7793435.24331583 1014755.07550350 56456.6512170752 "
-        "1123.24854679312",
+        "21523262.4678170 23635517.3469681 7793435.24331583 1014755.07550350 56456.6512170752 1123.24854679312",
         "23601450.2379268",
         "0.224668921574940E-02",
     ),
@@ -106,8 +104,7 @@ def quadratic_diagonal(inverse_gram, design, weights):
     """diag(A X' diag(weights) X A), exactly."""
     rows = list(zip(*design, strict=True))
     return [
-        sum((w * dot(a, row) ** 2 for w, row in zip(weights, rows, strict=True)), Fraction(0))
-        for a in inverse_gram
+        sum((w * dot(a, row) ** 2 for w, row in zip(weights, rows, strict=True)), Fraction(0)) for a in inverse_gram
     ]
 
 
@@ -176,8 +173,7 @@ def case(name):
         "model": "OLS",
         "data": f"nist_{name}.csv",
         "formula": "y ~ " + " + ".join(terms) + ("" if intercept else " - 1"),
-        "source": "NIST StRD certified values (itl.nist.gov/div898/strd/lls), "
-        "re-derived by exact rational arithmetic",
+        "source": "NIST StRD certified values (itl.nist.gov/div898/strd/lls), re-derived by exact rational arithmetic",
         "params": named("params"),
         "bse": named("bse"),
         "bse_HC0": named("bse_HC0"),

@@ -67,9 +67,7 @@ def load(name: str) -> pd.DataFrame:
     """
     _entry(name)
     with resources.files(__name__).joinpath(f"{name}.csv.gz").open("rb") as file:
-        return pd.read_csv(
-            file, compression="gzip", engine="python"
-        )  # this engine reads every digit, in any pandas
+        return pd.read_csv(file, compression="gzip", engine="python")  # this engine reads every digit, in any pandas
 
 
 def describe(name: str) -> DatasetInfo:
