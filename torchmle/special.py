@@ -80,26 +80,29 @@ class _Value(torch.autograd.Function):
     @staticmethod
     def backward(ctx: Any, *grads: Any) -> Any:
         a, b, out = ctx.saved_tensors
-        d_a, d_b = _Slopes.apply(a, b, out, ctx.surface)  # type: ignore[no-untyped-call]
+        d_a, d_b = _Slopes.apply(a, b, (out,), ctx.surface)  # type: ignore[no-untyped-call]
         return (grads[0] * d_a).sum_to_size(a.shape), (grads[0] * d_b).sum_to_size(b.shape), None
 
 
 class _Slopes(torch.autograd.Function):
+    """The slopes; the value comes in a tuple, so that autograd takes it for a constant in the first pass."""
+
     @staticmethod
-    def forward(ctx: Any, a: Tensor, b: Tensor, value: Tensor, surface: _Surface) -> tuple[Tensor, Tensor]:
-        d_a, d_b = surface.slopes(a, b, value)
-        ctx.save_for_backward(a, b, value, d_a, d_b)
-        ctx.surface = surface
+    def forward(ctx: Any, a: Tensor, b: Tensor, value: tuple[Tensor], surface: _Surface) -> tuple[Tensor, Tensor]:
+        d_a, d_b = surface.slopes(a, b, value[0])
+        ctx.save_for_backward(a, b, d_a, d_b)
+        ctx.value, ctx.surface = value[0], surface
         ctx.set_materialize_grads(False)  # the Hessian is asked for by rows: the other row must cost nothing
         return d_a, d_b
 
     @staticmethod
     def backward(ctx: Any, *grads: Any) -> Any:
-        aa, ab, bb = ctx.surface.curvatures(*ctx.saved_tensors)
+        a, b, d_a, d_b = ctx.saved_tensors
+        aa, ab, bb = ctx.surface.curvatures(a, b, ctx.value, d_a, d_b)
         sums: list[Any] = [None, None]
         for grad, row in zip(grads, ((aa, ab), (ab, bb)), strict=True):
             for i, curvature in enumerate(row if grad is not None else ()):
-                part = (grad * curvature()).sum_to_size(ctx.saved_tensors[i].shape)
+                part = (grad * curvature()).sum_to_size((a, b)[i].shape)
                 sums[i] = part if sums[i] is None else sums[i] + part
         return *sums, None, None
 
@@ -256,7 +259,7 @@ class _Interval(_Surface):
         centre = torch.where(u > 0, torch.log1p(-edge - beyond), torch.log(edge - beyond))
 
         def tail(rows: Tensor) -> Tensor:
-            log_u: Tensor = torch.special.log_ndtr(u[rows])
+            log_u: Tensor = torch.special.log_ndtr(u[rows]).clamp(min=-torch.finfo(u.dtype).max)
             return log_u + _log1mexp_value(torch.special.log_ndtr(low[rows]) - log_u)
 
         return _replace(u < -_TAIL, centre, tail)
@@ -414,8 +417,8 @@ class _NB2(_Surface):
 
 
 def _size(log_alpha: Tensor) -> Tensor:
-    """Return ``1/alpha``, held where neither it nor ``y / s`` overflows (log alpha within +-560)."""
-    bound = torch.finfo(log_alpha.dtype).max ** 0.8
+    """Return ``1/alpha``, held where neither it nor ``y / s`` overflows (log alpha within +-530)."""
+    bound = torch.finfo(log_alpha.dtype).max ** 0.75
     return torch.exp(-log_alpha).clamp(1 / bound, bound)
 
 

@@ -247,7 +247,8 @@ class GenericLikelihoodModel:
                 part.__dict__[name] = value[rows]
         return part
 
-    def _scalar(self) -> bool:
+    @property
+    def is_scalar(self) -> bool:
         """Return whether the model gives the sum of its log-likelihoods only."""
         return type(self).loglike is not GenericLikelihoodModel.loglike
 
@@ -281,7 +282,7 @@ class GenericLikelihoodModel:
 
     def make_objective(self, pmap: ParamMap) -> Objective:
         """Return the log-likelihood in working parameters, which here are the user's own."""
-        scalar, weights = self._scalar(), self.data.weights
+        scalar, weights = self.is_scalar, self.data.weights
         if scalar and weights is not None:
             raise OptionError(f"{weights.kind} need log-likelihoods by row; override loglikeobs instead of loglike.")
 

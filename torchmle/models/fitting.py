@@ -27,7 +27,7 @@ from ..optim.registry import make_optimizer
 from ..params.map import ParamMap
 from ..report.summary import summarise
 from ..results.fit import Fit, Record
-from ..results.results import Results, build_inference
+from ..results.results import Results, build_inference, check_inference
 
 if TYPE_CHECKING:
     from .base import GenericLikelihoodModel
@@ -106,6 +106,7 @@ def run_fit(model: GenericLikelihoodModel, request: FitRequest) -> Results:
     begin = time.perf_counter()
     model._check_attributes()
     cov_type = default_cov(model, request.cov_type)
+    check_inference(model, cov_type, request.cov_kwds, separable=not model.is_scalar)
     names = _names(model, request)
     method = request.method or "newton"
     optimizer = _optimizer(method, request, model.endog.dtype)

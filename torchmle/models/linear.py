@@ -14,7 +14,7 @@ from ..errors import OptionError
 from ..params.natural import predictor
 from ..report.summary import summarise
 from ..results.linear import closed_form, with_solution
-from ..results.results import Results, build_inference
+from ..results.results import Results, build_inference, check_inference
 from ..special import normal_logpdf
 from .fitting import FitRequest, default_cov, make_record, run_fit
 from .predictors import LinearPredictorModel
@@ -74,6 +74,7 @@ class OLS(LinearPredictorModel):
             )
         begin = time.perf_counter()
         cov_type = default_cov(self, request.cov_type)
+        check_inference(self, cov_type, request.cov_kwds, separable=True)
         self._check_rows()
         fit, bread, solution = closed_form(self.data)
         seconds = time.perf_counter() - begin

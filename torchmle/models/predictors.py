@@ -99,7 +99,9 @@ class LinearPredictorModel(GenericLikelihoodModel):
     def _likelihood_name(self) -> str:
         return "logdensity"
 
-    def _scalar(self) -> bool:
+    @property
+    def is_scalar(self) -> bool:
+        """Return False: log-densities are by row."""
         return False
 
     def _natural(self, name: str, design: Design) -> Natural | None:

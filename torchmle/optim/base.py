@@ -79,11 +79,11 @@ _SENTENCES = {
     "Check that the likelihood is smooth and accurate, try other start_params or another method.",
     Status.FLAT: "The log-likelihood is flat, or not concave, at this point: some parameters are not identified. "
     "Remove one of the parameters named, or start elsewhere.",
-    Status.NO_MAXIMUM: "The log-likelihood still rises at this point and is not concave there: it may have no maximum (a "
-    "scale that runs to zero, a parameter without effect at infinity). Start elsewhere, or bound "
+    Status.NO_MAXIMUM: "The log-likelihood still rises at this point and is not concave there: it may have no maximum "
+    "(a scale that runs to zero, a parameter without effect at infinity). Start elsewhere, or bound "
     "or remove the parameters named.",
-    Status.SEPARATED: "No maximum likelihood estimate exists: some rows are predicted perfectly, and the log-likelihood "
-    "rises for ever along a combination of columns. Leave out the columns or the rows named.",
+    Status.SEPARATED: "No maximum likelihood estimate exists: some rows are predicted perfectly, and the "
+    "log-likelihood rises for ever along a combination of columns. Leave out the columns or the rows named.",
     Status.NOT_FINITE: "The log-likelihood or its derivatives are not finite around this point. "
     "Look for a parameter that runs to a bound of its range, and for log, sqrt or division at zero.",
     Status.STOPPED: "The callback asked to stop.",

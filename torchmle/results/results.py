@@ -16,7 +16,7 @@ from torch import Tensor
 
 from ..data.groups import Groups, late_groups
 from ..errors import OptionError, UndefinedStatisticError
-from ..inference.cov import Ingredients, check_correction, check_cov_type, estimate, not_available
+from ..inference.cov import Correction, Ingredients, check_correction, check_cov_type, estimate, not_available
 from ..workers import settled_threads
 from .fit import Document, Fit, Inference, ModelView, Record, Reporter
 
@@ -60,11 +60,15 @@ class Results:
         return self.fit.map.names
 
     @cached_property
+    def _theta(self) -> Tensor:
+        return self.fit.map.theta(self.fit.gamma)
+
+    @property
     def params(self) -> pd.Series:
         """Return the estimates in the user's units."""
-        return self._series(self.fit.map.theta(self.fit.gamma))
+        return self._series(self._theta)
 
-    @cached_property
+    @property
     def link_params(self) -> pd.Series:
         """Return the estimates on the scale of the predictors (``log_sigma`` where ``params`` has ``sigma``)."""
         return pd.Series(self.fit.map.link(self.fit.gamma).numpy(), index=pd.Index(self.fit.map.link_names))
@@ -77,19 +81,19 @@ class Results:
         """Return the estimated covariance matrix of the estimates."""
         return self._frame(self._covariance)
 
-    @cached_property
+    @property
     def bse(self) -> pd.Series:
         """Return the standard errors; NaN where the point is not a maximum."""
         return self._series(self._covariance.diagonal().clamp(min=0.0).sqrt())
 
-    @cached_property
+    @property
     def tvalues(self) -> pd.Series:
         """Return estimate over standard error; NaN for parameters like ``sigma``, where zero is no hypothesis."""
         values = self.params / self.bse
         values.iloc[list(self.fit.map.naturals)] = np.nan
         return values
 
-    @cached_property
+    @property
     def pvalues(self) -> pd.Series:
         """Return two-sided p-values of the hypothesis that a parameter is zero."""
         size = self.tvalues.abs()
@@ -107,12 +111,12 @@ class Results:
         width = self.bse * float(special.stdtrit(self._t_df, upper) if self.use_t else special.ndtri(upper))
         return pd.DataFrame({0: self.params - width, 1: self.params + width})
 
-    @cached_property
+    @property
     def hessian(self) -> pd.DataFrame:
         """Return the Hessian of the log-likelihood at the estimates, in the units of ``params``."""
         return self._frame(self.fit.map.reported_hessian(self.fit.gamma, self.fit.gradient, self.fit.hessian))
 
-    @cached_property
+    @property
     def score(self) -> pd.Series:
         """Return the gradient of the log-likelihood at the estimates, in the units of ``params``."""
         return self._series(self.fit.map.reported_gradient(self.fit.gamma, self.fit.gradient))
@@ -254,15 +258,19 @@ class Results:
     # ---- predictions
 
     @cached_property
-    def fittedvalues(self) -> pd.Series:
-        """Return the predicted means of the rows in use, with their labels."""
+    def _fitted(self) -> pd.Series:
         return self.predict()
 
-    @cached_property
+    @property
+    def fittedvalues(self) -> pd.Series:
+        """Return the predicted means of the rows in use, with their labels."""
+        return self._fitted.copy()
+
+    @property
     def resid(self) -> pd.Series:
         """Return response less fitted value, with the labels of the rows in use."""
-        values = self.model.data.endog.cpu().double().numpy() - self.fittedvalues.to_numpy()
-        return pd.Series(values, index=self.fittedvalues.index)
+        values = self.model.data.endog.cpu().double().numpy() - self._fitted.to_numpy()
+        return pd.Series(values, index=self._fitted.index)
 
     def predict(self, exog: Any = None, which: str = "mean", **new: Any) -> pd.Series:
         """Predict for new data, or for the rows of the fit.
@@ -308,10 +316,26 @@ class Results:
         return self.summary().as_html()
 
     def _series(self, values: Tensor) -> pd.Series:
-        return pd.Series(values.numpy(), index=pd.Index(self.names))
+        return pd.Series(values.numpy().copy(), index=pd.Index(self.names))  # a copy of the user's own
 
     def _frame(self, values: Tensor) -> pd.DataFrame:
-        return pd.DataFrame(values.numpy(), index=pd.Index(self.names), columns=pd.Index(self.names))
+        return pd.DataFrame(values.numpy().copy(), index=pd.Index(self.names), columns=pd.Index(self.names))
+
+
+def check_inference(
+    model: ModelView, cov_type: str, cov_kwds: Mapping[str, Any] | None, separable: bool
+) -> tuple[str, Correction, Groups | None]:
+    """Return the estimator's name, its correction and its groups, or raise before any work is done."""
+    kind = model.data.weights.kind if model.data.weights else None
+    name = check_cov_type(cov_type, kind, separable)
+    correction = check_correction(cov_kwds, name)
+    if name != "cluster":
+        return name, correction, None
+    given = (cov_kwds or {}).get("groups")
+    groups = model.data.groups if given is None else late_groups(given, model.data.frame, model.data.rows)
+    if groups is None:
+        raise OptionError("cov_type='cluster' needs groups: pass cov_kwds={'groups': column name or ids}.")
+    return name, correction, groups
 
 
 def build_inference(
@@ -324,12 +348,8 @@ def build_inference(
     default_t: bool,
 ) -> Inference:
     """Return the covariance of one type; NaN where the point is not a maximum, and so has no bread."""
-    data = model.data
-    kind = data.weights.kind if data.weights else None
-    name = check_cov_type(cov_type, kind, fit.objective.separable)
-    correction = check_correction(cov_kwds, name)
+    name, correction, groups = check_inference(model, cov_type, cov_kwds, fit.objective.separable)
     with_t = (default_t and name == "nonrobust") if use_t is None else bool(use_t)
-    groups = _groups(data.groups, cov_kwds, model) if name == "cluster" else None
     if bread is None:
         return Inference(not_available(len(fit.gamma), name, with_t), None, default_t, fit.free)
     parts = Ingredients(
@@ -340,15 +360,10 @@ def build_inference(
         pull=fit.map.pull_matrix,
         nobs=fit.nobs,
         params=len(fit.gamma),
-        weights=kind,
+        weights=model.data.weights.kind if model.data.weights else None,
         root=fit.root,
         groups=torch.from_numpy(groups.codes) if groups else None,
         group_count=groups.count if groups else 0,
         group_name=groups.name if groups else "",
     )
     return Inference(estimate(parts, name, correction, with_t, cov_kwds), bread, default_t, fit.free)
-
-
-def _groups(own: Groups | None, kwds: Mapping[str, Any] | None, model: ModelView) -> Groups | None:
-    given = (kwds or {}).get("groups")
-    return own if given is None else late_groups(given, model.data.frame, model.data.rows)
