@@ -81,7 +81,7 @@ class _Value(torch.autograd.Function):
     def backward(ctx: Any, *grads: Any) -> Any:
         a, b, out = ctx.saved_tensors
         d_a, d_b = _Slopes.apply(a, b, (out,), ctx.surface)  # type: ignore[no-untyped-call]
-        return (grads[0] * d_a).sum_to_size(a.shape), (grads[0] * d_b).sum_to_size(b.shape), None
+        return grads[0] * d_a, grads[0] * d_b, None  # autograd sums over the rows of a broadcast argument
 
 
 class _Slopes(torch.autograd.Function):
@@ -102,8 +102,7 @@ class _Slopes(torch.autograd.Function):
         sums: list[Any] = [None, None]
         for grad, row in zip(grads, ((aa, ab), (ab, bb)), strict=True):
             for i, curvature in enumerate(row if grad is not None else ()):
-                part = (grad * curvature()).sum_to_size((a, b)[i].shape)
-                sums[i] = part if sums[i] is None else sums[i] + part
+                sums[i] = grad * curvature() + (0.0 if sums[i] is None else sums[i])
         return *sums, None, None
 
 

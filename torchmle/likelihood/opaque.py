@@ -3,12 +3,15 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from typing import Any
 
 import torch
 from torch import Tensor
 
 from ..config import chunk_rows
-from .objective import Chunk, Objective
+from ..workers import map_ranges
+from .moments import to_host
+from .objective import Chunk, Objective, derivatives_on
 
 RowFunction = Callable[[slice | Tensor, Tensor], Tensor]
 """Takes the rows (a slice or an index) and the user's parameters; returns (rows,) log-likelihoods."""
@@ -44,20 +47,34 @@ class OpaqueObjective(Objective):
         self.separable, self.index = separable, index
         self.chunk = chunk_rows(columns, device, dtype.itemsize) if separable else rows
 
+    def parts(self) -> dict[str, Any]:
+        """Return the arguments that make the same objective."""
+        names = ("function", "rows", "params", "device", "dtype", "columns", "weights", "separable", "index")
+        return {name: getattr(self, name) for name in names}
+
     def take(self, index: Tensor) -> OpaqueObjective:
         """Return the objective of some of the rows."""
         inner = index if self.index is None else self.index[index]
-        return OpaqueObjective(
-            self.function,
-            len(index),
-            self.params,
-            self.device,
-            self.dtype,
-            columns=self.columns,
-            weights=None if self.weights is None else self.weights[index],
-            separable=self.separable,
-            index=inner,
-        )
+        weights = None if self.weights is None else self.weights[index]
+        return type(self)(**{**self.parts(), "rows": len(index), "weights": weights, "index": inner})
+
+    def hessian_product(self, working: Tensor, direction: Tensor) -> tuple[Tensor, Tensor]:
+        """Return the gradient and the exact product of the Hessian with a direction, by plain reverse mode."""
+        at = working.to(self.device, self.dtype)
+        along = direction.to(self.device, self.dtype)
+
+        def work(start: int, stop: int) -> Tensor:
+            total = torch.zeros(2, self.params, dtype=torch.float64, device="cpu")
+            with derivatives_on(self.device):
+                for a, b in self._cuts(start, stop):
+                    params = at.detach().clone().requires_grad_()
+                    gradient = _gradient(OpaqueObjective._total(self, params, a, b), params, create_graph=True)
+                    product = _gradient(gradient @ along, params, False) if gradient.requires_grad else 0 * along
+                    total += to_host(torch.stack([gradient.detach(), product]))
+            return total
+
+        both = sum(map_ranges(work, self.rows, self.chunk, self.device), torch.zeros(()))
+        return both[0], both[1]
 
     def as_whole(self) -> OpaqueObjective:
         """Return the same objective, evaluated on all rows at once."""

@@ -54,7 +54,8 @@ class GenericLikelihoodModel:
     -----
     ``loglikeobs(params) -> (n,)`` gives everything. ``nloglikeobs`` is its negative. A scalar ``loglike(params)`` has
     no scores by row, so that only the inverse Hessian is available for standard errors. Define
-    ``predict_mean(params) -> (n,)`` for predictions.
+    ``predict_mean(params) -> (n,)`` for predictions. Products of data with parameters are found in the likelihood and
+    used for speed (``results.engine`` says so); ``lifting = False`` in the class switches that off.
 
     Examples
     --------
@@ -72,6 +73,7 @@ class GenericLikelihoodModel:
     start_params: Any = None
     takes_exposure: bool = True
     takes_var_weights: bool = False
+    lifting: bool = True
 
     data: ModelData
     endog: Tensor

@@ -18,11 +18,13 @@ from torch import Tensor
 
 from ..errors import ConvergenceWarning, LikelihoodError, OptionError, SeparationWarning, listing, warn
 from ..likelihood.check import check_likelihood, check_returned, describe_not_finite
+from ..likelihood.lifting import PLAIN, LayoutError, LiftedObjective, disagreement, lift, tolerance
+from ..likelihood.moments import Moments
 from ..likelihood.objective import Objective, derivatives_on
 from ..likelihood.opaque import OpaqueObjective
 from ..likelihood.separation import find_separation
 from ..linalg import cholesky, flat_directions, inverse_spd
-from ..optim.base import Evaluation, Optimizer, OptimResult, Options, Status, minimise
+from ..optim.base import Evaluation, Optimizer, OptimResult, Options, Status, judge, minimise
 from ..optim.registry import make_optimizer
 from ..params.map import ParamMap
 from ..report.summary import summarise
@@ -115,24 +117,55 @@ def run_fit(model: GenericLikelihoodModel, request: FitRequest) -> Results:
     _enough_rows(model, pmap)
     gamma, given = _start(model, request, pmap, objective)
     objective, engine = _checked(model, objective, pmap, gamma)
-    gamma = gamma if given else _refine_on_sample(objective, pmap, gamma, method)
-    problem = LikelihoodProblem(objective, pmap)
-    _finite_start(model, problem, gamma)
-    start = pmap.theta(gamma)
-    found = minimise(
-        optimizer,
-        problem,
-        gamma,
-        verdict_tol=VERDICT[model.endog.dtype],
-        callback=request.callback,
-        maxfun=request.maxfun,
-    )
+    try:
+        start, found = _maximise(model, objective, pmap, gamma, given, optimizer, request)
+    except LayoutError as error:
+        objective, engine = OpaqueObjective(**objective.parts()), f"{PLAIN} ({error})"  # type: ignore[attr-defined]
+        start, found = _maximise(model, objective, pmap, gamma, given, optimizer, request)
+    if isinstance(objective, LiftedObjective):
+        objective, engine, found = _verified(objective, engine, pmap, found, model.endog.dtype)
     fit, bread = finish(model, pmap, objective, found, method, engine, time.perf_counter() - begin)
     record = make_record(model, request, method, dict(zip(names, start.tolist(), strict=True)), fit.seconds)
     inference = build_inference(model, fit, bread, cov_type, request.cov_kwds, request.use_t, False)
     results = Results(model, fit, inference, record, summarise)
     announce(results, request.disp)
     return results
+
+
+def _maximise(
+    model: GenericLikelihoodModel,
+    objective: Objective,
+    pmap: ParamMap,
+    gamma: Tensor,
+    given: bool,
+    optimizer: Optimizer,
+    request: FitRequest,
+) -> tuple[Tensor, OptimResult]:
+    """Run the method from the start, or from the estimate on a sample where nobody gave a start."""
+    gamma = gamma if given else _refine_on_sample(objective, pmap, gamma, optimizer.name)
+    problem = LikelihoodProblem(objective, pmap)
+    _finite_start(model, problem, gamma)
+    tol = VERDICT[model.endog.dtype]
+    found = minimise(optimizer, problem, gamma, verdict_tol=tol, callback=request.callback, maxfun=request.maxfun)
+    return pmap.theta(gamma), found
+
+
+def _verified(
+    objective: LiftedObjective, engine: str, pmap: ParamMap, found: OptimResult, dtype: torch.dtype
+) -> tuple[OpaqueObjective, str, OptimResult]:
+    """Compare lifted derivatives with plain ones at the returned point; where they differ, report the plain ones."""
+    plain = OpaqueObjective(**objective.parts())
+    assert found.at.gradient is not None
+    assert found.at.hessian is not None
+    scales = torch.outer(pmap.scale, pmap.scale)
+    reported = Moments(-found.at.value, -found.at.gradient * pmap.scale, -found.at.hessian * scales)
+    gap = disagreement(reported, plain, pmap.working(found.x))
+    if gap <= tolerance(dtype):
+        return objective, engine, found
+    at = LikelihoodProblem(plain, pmap).evaluate(found.x, 2)
+    status, decrement = judge(at, found.status, VERDICT[dtype], plain.rows)
+    engine = f"{PLAIN} for the reported derivatives (lifted ones differ by {gap:.1e} at the returned point)"
+    return plain, engine, replace(found, at=at, status=status, decrement=decrement)
 
 
 def announce(results: Results, disp: bool | int | None) -> None:
@@ -234,7 +267,10 @@ def _checked(
         assert isinstance(rows, slice)
         return objective.row_values(working, rows.start, rows.stop)
 
-    reason = check_likelihood(rows_of, at, objective.rows, objective.device, what)
+    generator = torch.Generator(device="cpu").manual_seed(18)
+    noise = torch.randn(len(gamma), generator=generator, dtype=torch.float64, device="cpu")
+    near = pmap.working(gamma + 0.01 * (1 + gamma.abs()) * noise).to(at)
+    reason = check_likelihood(rows_of, at, near, objective.rows, objective.device, what)
     if not isinstance(objective, OpaqueObjective):
         if reason is not None:
             raise LikelihoodError(
@@ -243,7 +279,9 @@ def _checked(
             )
         return objective, "derivatives by row with respect to the linear predictors, then matrix products"
     if reason is None:
-        return objective, "reverse-mode autograd in row chunks"
+        if not model.lifting:
+            return objective, f"{PLAIN} (lifting is switched off)"
+        return lift(objective, pmap.working(gamma))
     return objective.as_whole(), f"reverse-mode autograd on all rows at once, because {reason}"
 
 

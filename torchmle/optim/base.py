@@ -206,11 +206,11 @@ def minimise(
     except KeyboardInterrupt:
         state = replace(best, status=Status.INTERRUPTED)
     at = state.at if state.at.hessian is not None else problem.evaluate(state.x, 2)
-    status, decrement = _judge(at, state.status or Status.MAXITER, verdict_tol, problem.rows)
+    status, decrement = judge(at, state.status or Status.MAXITER, verdict_tol, problem.rows)
     return OptimResult(state.x, at, status, decrement, iteration, tuple(trace), time.perf_counter() - begin)
 
 
-def _judge(at: Evaluation, claimed: Status, tol: float, rows: int) -> tuple[Status, float]:
+def judge(at: Evaluation, claimed: Status, tol: float, rows: int) -> tuple[Status, float]:
     """Return the verdict at the returned point."""
     decrement, factor = scaled_gradient(at)
     if not at.finite:

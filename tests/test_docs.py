@@ -1,0 +1,140 @@
+"""Run every example of README.md, docs/ and the docstrings, and compare what they show with what they print.
+
+A block marked ``python`` is run, all blocks of a page in one namespace. A block marked ``text`` straight after it is
+what it prints (white space aside; ``...`` stands for anything). ``python tests/test_docs.py`` rewrites these.
+"""
+
+import contextlib
+import doctest
+import importlib
+import inspect
+import io
+import itertools
+import os
+import re
+import tempfile
+import warnings
+from dataclasses import dataclass
+from pathlib import Path
+
+import pytest
+
+import torchmle as tm
+
+ROOT = Path(__file__).parents[1]
+DOCS = ROOT / "docs"
+PAGES = [ROOT / "README.md", *sorted(DOCS.rglob("*.md"))]
+SOURCES = [p for p in sorted((ROOT / "torchmle").rglob("*.py")) if ">>>" in p.read_text(encoding="utf-8")]
+FLAGS = doctest.NORMALIZE_WHITESPACE | doctest.ELLIPSIS
+FENCE = re.compile(r"^```([^\n]*)\n(.*?)^```$", re.MULTILINE | re.DOTALL)
+LINK = re.compile(r"\]\(([^)#\s]+)(#[^)]*)?\)")
+
+
+@dataclass(frozen=True)
+class Example:
+    """Hold one block of code: where it begins, and the text shown as its output with its place in the page."""
+
+    line: int
+    code: str
+    shown: str | None
+    span: tuple[int, int]
+
+
+def examples(page: str) -> list[Example]:
+    """Return the examples of a page."""
+    fences = list(FENCE.finditer(page))
+    found = []
+    for fence, after in itertools.zip_longest(fences, fences[1:]):
+        if fence[1] != "python":
+            continue
+        output = after is not None and after[1] == "text" and not page[fence.end() : after.start()].strip()
+        line = page.count("\n", 0, fence.start()) + 1
+        found.append(Example(line, fence[2], after[2] if output else None, after.span(2) if output else (0, 0)))
+    return found
+
+
+def run(example: Example, namespace: dict, name: str) -> str:
+    """Run an example and return what it prints; a traceback names the line of the page."""
+    printed = io.StringIO()
+    code = compile("\n" * example.line + example.code, name, "exec")
+    with contextlib.redirect_stdout(printed):
+        exec(code, namespace)
+    return printed.getvalue()
+
+
+def agrees(shown: str, printed: str) -> bool:
+    return doctest.OutputChecker().check_output(shown, printed, FLAGS)
+
+
+def named(path: Path) -> str:
+    return path.relative_to(ROOT).as_posix()
+
+
+def test_a_page_is_read_as_its_reader_does():
+    page = "a\n```python\nx = 1\n```\n\n```text\n1\n```\n```python\nx\n```\nb\n```text\n2\n```\n```sh\nls\n```\n"
+    first, second = examples(page)
+    assert (first.line, first.code, first.shown, second.shown) == (2, "x = 1\n", "1\n", None)
+    assert page[slice(*first.span)] == "1\n"
+    assert agrees("a   1\n", "a 1\n")
+    assert not agrees("a 2\n", "a 1\n")
+
+
+@pytest.mark.parametrize("path", PAGES, ids=named)
+def test_the_examples_of_a_page_run(path, tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    namespace = {"__name__": "__main__"}
+    with warnings.catch_warnings():  # a page may silence a warning that it speaks of
+        for example in examples(path.read_text(encoding="utf-8")):
+            printed = run(example, namespace, str(path))
+            if example.shown is not None:
+                assert agrees(example.shown, printed), f"{named(path)}:{example.line} prints\n{printed}"
+
+
+@pytest.mark.parametrize("path", PAGES, ids=named)
+def test_the_links_of_a_page_lead_somewhere(path):
+    for target, _ in LINK.findall(path.read_text(encoding="utf-8")):
+        if "://" not in target:
+            assert (path.parent / target).exists(), f"{named(path)} links to {target}"
+
+
+@pytest.mark.parametrize("path", SOURCES, ids=named)
+def test_the_examples_of_the_docstrings_run(path):
+    dotted = ".".join(path.relative_to(ROOT).with_suffix("").parts).removesuffix(".__init__")
+    module = importlib.import_module(dotted)
+    runner = doctest.DocTestRunner(optionflags=FLAGS)
+    report: list[str] = []
+    for test in doctest.DocTestFinder(exclude_empty=True).find(module, dotted):
+        runner.run(test, out=report.append)
+    assert not runner.failures, "".join(report)
+    assert runner.tries
+
+
+def test_every_public_function_and_class_has_an_example():
+    things = {name: getattr(tm, name) for name in tm.__all__ if name != "__version__"}
+    errors = (tm.TorchmleError, tm.TorchmleWarning)
+    callables = {k: v for k, v in things.items() if inspect.isclass(v) or inspect.isfunction(v)}
+    without = [k for k, v in callables.items() if ">>>" not in (v.__doc__ or "")]
+    assert not [k for k in without if not (inspect.isclass(things[k]) and issubclass(things[k], errors))]
+
+
+def test_the_reference_lists_every_public_name():
+    page = (DOCS / "reference.md").read_text(encoding="utf-8")
+    assert not [name for name in tm.__all__ if f"`{name}" not in page and f"`tm.{name}" not in page]
+
+
+def rewrite(path: Path) -> None:
+    """Put what the examples of a page print in place of what it shows, where the two differ."""
+    page = path.read_text(encoding="utf-8")
+    namespace: dict = {"__name__": "__main__"}
+    outputs = [(e, run(e, namespace, str(path))) for e in examples(page)]
+    for example, printed in reversed(outputs):
+        if example.shown is not None and not agrees(example.shown, printed):
+            start, stop = example.span
+            page = page[:start] + printed.rstrip() + "\n" + page[stop:]
+    path.write_text(page, encoding="utf-8")
+
+
+if __name__ == "__main__":
+    os.chdir(tempfile.mkdtemp())
+    for page_path in PAGES:
+        rewrite(page_path)

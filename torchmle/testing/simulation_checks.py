@@ -1,0 +1,120 @@
+"""Check a model against data simulated from it: scores, information, estimates and intervals."""
+
+from __future__ import annotations
+
+import math
+from dataclasses import dataclass
+
+import numpy as np
+from scipy import special, stats
+
+from ..data.vectors import FloatArray
+from .subject import Finding, NotApplicableError, Subject, all_of, bounded, largest, objective_of
+
+SETS = 120
+"""Simulated data sets."""
+
+FIVE_SIGMA = 5.7e-7
+"""Two-sided false alarm rate of five standard deviations."""
+
+BAND = 1e-4
+"""False alarm rate of the coverage check, over all parameters."""
+
+
+@dataclass(frozen=True, eq=False)
+class Study:
+    """Hold what simulated data sets gave, in the subject's units: a row a data set.
+
+    Attributes
+    ----------
+    scores : (R, K) scores at the true parameters.
+    equality : (R, K, K) Hessian plus outer product of the scores there, or None without rows.
+    z : (R, K) estimate less truth over standard error; NaN where the fit did not converge.
+    """
+
+    scores: FloatArray
+    equality: FloatArray | None
+    z: FloatArray
+
+
+def mean_score(subject: Subject) -> Finding:
+    """Prove that the score at the true parameters has mean zero on data simulated from them."""
+    return _zero_mean("mean score", study(subject).scores, subject.close)
+
+
+def information(subject: Subject) -> Finding:
+    """Prove the information equality on simulated data: outer products of scores have the mean of minus the Hessian."""
+    equality = study(subject).equality
+    if equality is None:
+        raise NotApplicableError("a scalar loglike has no rows")
+    rows, columns = np.triu_indices(equality.shape[1])
+    return _zero_mean("information equality", equality[:, rows, columns], subject.close)
+
+
+def recovery(subject: Subject) -> Finding:
+    """Prove that fits recover the true parameters: errors over standard errors have mean 0 and mean square 1."""
+    z, sample = study(subject).z, _small_sample(subject)
+    known = ~np.isnan(z).any(axis=1)
+    count = int(known.sum())
+    if count < SETS // 2:
+        return Finding(False, f"only {count} of {SETS} fits converged")
+    off = np.abs(z[known].mean(axis=0)).max()
+    squares = (z[known] ** 2).mean(axis=0)
+    tail = FIVE_SIGMA / (2 * z.shape[1])
+    low, high = (float(stats.chi2.ppf(p, count)) / count for p in (tail, 1 - tail))
+    low, high = low / (1 + sample), high * (1 + sample)
+    inside = bool((squares >= low).all() and (squares <= high).all())
+    return all_of(
+        bounded("mean of (estimate - truth) / bse", float(off), 5 / math.sqrt(count) + math.sqrt(sample)),
+        Finding(inside, f"mean squares {squares.min():.2f} to {squares.max():.2f} (band {low:.2f} to {high:.2f})"),
+    )
+
+
+def coverage(subject: Subject) -> Finding:
+    """Prove that 95 % intervals cover the true parameters as often as a binomial allows."""
+    z = study(subject).z
+    covered = (np.abs(z) <= special.ndtri(0.975)).sum(axis=0)  # a fit that failed covers nothing
+    level, tail = max(0.0, 0.95 - _small_sample(subject)), BAND / (2 * z.shape[1])
+    low, high = stats.binom.ppf(tail, SETS, level), stats.binom.ppf(1 - tail, SETS, 0.95)
+    inside = bool((covered >= low).all() and (covered <= high).all())
+    return Finding(inside, f"{covered.min()} to {covered.max()} of {SETS} intervals cover (band {low:g} to {high:g})")
+
+
+def study(subject: Subject) -> Study:
+    """Return the simulation of a subject, run once."""
+    found = vars(subject).get("_study")
+    if found is None:
+        found = vars(subject)["_study"] = _run(subject)
+    assert isinstance(found, Study)
+    return found
+
+
+def _run(subject: Subject) -> Study:
+    if subject.simulate is None:
+        raise NotApplicableError("no simulate= was given")
+    rng = subject.rng("study")
+    unit, theta = subject.unit, subject.theta
+    scores, equality, z = [], [], []
+    for _ in range(SETS):
+        model = subject.rebuilt(endog=subject.simulate(theta.copy(), rng))
+        scores.append(model.score(theta) * unit)
+        if objective_of(model)[0].separable and model.data.weights is None:
+            rows = model.score_obs(theta)
+            equality.append((rows.T @ rows + model.hessian(theta)) * np.outer(unit, unit))
+        results = model.fit(method="newton")
+        z.append(((results.params - theta) / results.bse).to_numpy())
+    return Study(np.array(scores), np.array(equality) if equality else None, np.array(z))
+
+
+def _zero_mean(what: str, samples: FloatArray, rounding: float) -> Finding:
+    """Return whether all means are zero within five standard errors (Student's t for that many data sets)."""
+    means = samples.mean(axis=0)
+    errors = samples.std(axis=0, ddof=1) / math.sqrt(len(samples))
+    t = np.where(np.abs(means) <= rounding, 0.0, means / np.where(errors > 0, errors, 1e-300))
+    bound = float(special.stdtrit(len(samples) - 1, 1 - FIVE_SIGMA / (2 * samples.shape[1])))
+    return bounded(f"{what}, mean over {len(samples)} data sets", largest(t), bound, "standard errors")
+
+
+def _small_sample(subject: Subject) -> float:
+    """Return the order of what normal approximations err in a sample of this size, K / n."""
+    return len(subject.theta) / subject.model.nobs
