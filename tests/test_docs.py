@@ -1,7 +1,8 @@
 """Run every example of README.md, docs/ and the docstrings, and compare what they show with what they print.
 
 A block marked ``python`` is run, all blocks of a page in one namespace. A block marked ``text`` straight after it is
-what it prints (white space aside; ``...`` stands for anything). ``python tests/test_docs.py`` rewrites these.
+what it prints (white space aside; ``...`` stands for anything). ``python tests/test_docs.py [page ...]`` rewrites
+these.
 """
 
 import contextlib
@@ -12,6 +13,7 @@ import io
 import itertools
 import os
 import re
+import sys
 import tempfile
 import warnings
 from dataclasses import dataclass
@@ -135,6 +137,7 @@ def rewrite(path: Path) -> None:
 
 
 if __name__ == "__main__":
+    chosen = [Path(name).resolve() for name in sys.argv[1:]] or PAGES
     os.chdir(tempfile.mkdtemp())
-    for page_path in PAGES:
+    for page_path in chosen:
         rewrite(page_path)

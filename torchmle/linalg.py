@@ -45,11 +45,17 @@ def inverse_spd(factor: Tensor) -> Tensor:
     return torch.cholesky_inverse(factor)
 
 
-def flat_directions(information: Tensor, names: Sequence[str]) -> list[tuple[str, ...]]:
+def flat_directions(information: Tensor, names: Sequence[str], jacobian: Tensor) -> list[tuple[str, ...]]:
     """Name the parameters that make up each direction in which the information is not positive.
 
-    The matrix is scaled to a unit diagonal, so that the answer does not depend on units. A parameter
-    belongs to a direction if its share of the eigenvector is at least a tenth of the largest.
+    The matrix is scaled to a unit diagonal, so that the answer does not depend on units. A parameter belongs to a
+    direction if its share is at least a tenth of the largest, in units in which the columns of the information are
+    comparable.
+
+    Parameters
+    ----------
+    information : (F, F) in comparable units.
+    jacobian : (K, F), which parameters (``names``) move with each of them.
     """
     if not bool(torch.isfinite(information).all()):
         return []
@@ -57,12 +63,13 @@ def flat_directions(information: Tensor, names: Sequence[str]) -> list[tuple[str
     scale = torch.where(scale > 0, scale, torch.ones_like(scale))
     values, vectors = torch.linalg.eigh(symmetric(information) / torch.outer(scale, scale))
     floor = 450 * torch.finfo(information.dtype).eps * len(information)
+    sizes = jacobian.abs().amax(1).clamp(min=1e-300)
+    moves = (jacobian / sizes[:, None]) @ vectors  # a parameter's own unit is the largest move of one comparable unit
     found = []
-    for value, vector in zip(values.tolist(), vectors.mT.abs(), strict=True):
+    for value, move in zip(values.tolist(), moves.mT.abs(), strict=True):
         if value < floor:
-            found.append(
-                tuple(n for n, v in zip(names, vector.tolist(), strict=True) if v >= 0.1 * float(vector.max()))
-            )
+            large = 0.1 * float(move.max())
+            found.append(tuple(n for n, v in zip(names, move.tolist(), strict=True) if v >= large))
     return found
 
 

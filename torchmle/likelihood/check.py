@@ -79,7 +79,7 @@ def check_likelihood(
     Parameters
     ----------
     function : (rows, inputs) -> (rows,) values; ``inputs`` is what derivatives are taken of.
-    at, near : the start, and a point near it: at a start of zeros, rows that depend on each other can look as if they did not.
+    at, near : the start, and a point near it: at zero parameters, rows that depend on each other can look as if not.
 
     Returns
     -------

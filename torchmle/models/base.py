@@ -27,7 +27,7 @@ from .fitting import FitRequest, run_fit
 M = TypeVar("M", bound="GenericLikelihoodModel")
 
 DATA_KEYWORDS = ("offset", "exposure", *WEIGHT_KINDS, "groups", "row_data", "missing", "collinear", "device", "dtype")
-NOT_YET = ("fixed", "constraints", "bounds", "resume", "checkpoint", "progress")
+NOT_YET = ("bounds", "resume", "checkpoint", "progress")
 
 
 class GenericLikelihoodModel:
@@ -326,7 +326,7 @@ class GenericLikelihoodModel:
         pmap, gamma, objective = self._at(params)
         moments = objective.moments(pmap.working(gamma), 1)
         assert moments.gradient is not None
-        return pmap.reported_gradient(gamma, pmap.pull_gradient(moments.gradient)).numpy()
+        return pmap.reported_gradient(gamma, moments.gradient).numpy()
 
     def score_obs(self, params: Any) -> np.ndarray[Any, Any]:
         """Return the (n, K) scores by row, unweighted."""
@@ -335,9 +335,7 @@ class GenericLikelihoodModel:
             raise UndefinedStatisticError(
                 f"{type(self).__name__} defines a scalar loglike, which has no scores by row."
             )
-        scores = objective.scores(pmap.working(gamma)) / pmap.scale
-        reported: Tensor = torch.linalg.solve(pmap.jacobian(gamma).mT, scores.mT).mT
-        return reported.numpy()
+        return pmap.reported_scores(gamma, objective.scores(pmap.working(gamma))).numpy()
 
     def hessian(self, params: Any) -> np.ndarray[Any, Any]:
         """Return the (K, K) Hessian of the log-likelihood (negative definite at a maximum)."""
@@ -345,8 +343,7 @@ class GenericLikelihoodModel:
         moments = objective.moments(pmap.working(gamma), 2)
         assert moments.gradient is not None
         assert moments.hessian is not None
-        gradient, hessian = pmap.pull_gradient(moments.gradient), pmap.pull_matrix(moments.hessian)
-        return pmap.reported_hessian(gamma, gradient, hessian).numpy()
+        return pmap.reported_hessian(gamma, moments.gradient, moments.hessian).numpy()
 
     def information(self, params: Any) -> np.ndarray[Any, Any]:
         """Return the (K, K) observed information, minus the Hessian."""
@@ -365,6 +362,8 @@ class GenericLikelihoodModel:
         cov_kwds: Mapping[str, Any] | None = None,
         use_t: bool | None = None,
         device: str | torch.device | None = None,
+        fixed: Mapping[str, float] | None = None,
+        constraints: str | Sequence[str] | None = None,
         seed: int | None = None,
         batch_size: int | None = None,
         maxfun: int | None = None,
@@ -385,6 +384,8 @@ class GenericLikelihoodModel:
         cov_type, cov_kwds, use_t : see :meth:`Results.with_cov`; default ``"nonrobust"``, under ``sampling_weights``
             ``"cluster"`` where groups were given, else ``"HC1"``.
         device : move the data there first.
+        fixed : parameters held at a value, by reported name, e.g. ``{"educ": 0.0}``.
+        constraints : linear equations between coefficients, e.g. ``"x1 = x2"`` or ``["2*a + b = 1"]``.
         seed, batch_size : for the stochastic methods.
         disp : True logs one line on how the fit ended (logger ``torchmle``).
         callback : called with each line of the trace; a true answer stops the fit.
@@ -398,19 +399,21 @@ class GenericLikelihoodModel:
         if unknown_options:
             refuse_fit_options(unknown_options)
         request = FitRequest(
-            start_params,
-            method,
-            maxiter,
-            tol,
-            cov_type,
-            cov_kwds,
-            use_t,
-            seed,
-            batch_size,
-            maxfun,
-            disp,
-            callback,
-            dict(options or {}),
+            start_params=start_params,
+            method=method,
+            maxiter=maxiter,
+            tol=tol,
+            cov_type=cov_type,
+            cov_kwds=cov_kwds,
+            use_t=use_t,
+            fixed=fixed,
+            constraints=constraints,
+            seed=seed,
+            batch_size=batch_size,
+            maxfun=maxfun,
+            disp=disp,
+            callback=callback,
+            options=dict(options or {}),
         )
         with settled_threads():
             return self._moved(device)._fit(request)
@@ -488,7 +491,19 @@ def as_params(given: Any, names: Sequence[str], what: str) -> Tensor:
 
 def refuse_fit_options(given: Mapping[str, Any]) -> None:
     """Raise for arguments that ``fit`` does not have, or does not have yet."""
-    known = ["start_params", "method", "maxiter", "tol", "cov_type", "cov_kwds", "use_t", "device", "seed"]
+    known = [
+        "start_params",
+        "method",
+        "maxiter",
+        "tol",
+        "cov_type",
+        "cov_kwds",
+        "use_t",
+        "device",
+        "fixed",
+        "constraints",
+        "seed",
+    ]
     known += ["batch_size", "maxfun", "disp", "callback", "options"]
     for name, value in given.items():
         if name in NOT_YET:

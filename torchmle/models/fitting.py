@@ -26,6 +26,7 @@ from ..likelihood.separation import find_separation
 from ..linalg import cholesky, flat_directions, inverse_spd
 from ..optim.base import Evaluation, Optimizer, OptimResult, Options, Status, judge, minimise
 from ..optim.registry import make_optimizer
+from ..params.constraints import constrain
 from ..params.map import ParamMap
 from ..report.summary import summarise
 from ..results.fit import Fit, Record
@@ -58,6 +59,8 @@ class FitRequest:
     cov_type: str | None = None
     cov_kwds: Mapping[str, Any] | None = None
     use_t: bool | None = None
+    fixed: Mapping[str, float] | None = None
+    constraints: Any = None
     seed: int | None = None
     batch_size: int | None = None
     maxfun: int | None = None
@@ -113,6 +116,7 @@ def run_fit(model: GenericLikelihoodModel, request: FitRequest) -> Results:
     method = request.method or "newton"
     optimizer = _optimizer(method, request, model.endog.dtype)
     pmap = model.make_map(names, standardize=bool(request.options.get("standardize", True)))
+    pmap = constrain(pmap, request.fixed, request.constraints)
     objective = model.make_objective(pmap)
     _enough_rows(model, pmap)
     gamma, given = _start(model, request, pmap, objective)
@@ -155,17 +159,23 @@ def _verified(
 ) -> tuple[OpaqueObjective, str, OptimResult]:
     """Compare lifted derivatives with plain ones at the returned point; where they differ, report the plain ones."""
     plain = OpaqueObjective(**objective.parts())
-    assert found.at.gradient is not None
-    assert found.at.hessian is not None
-    scales = torch.outer(pmap.scale, pmap.scale)
-    reported = Moments(-found.at.value, -found.at.gradient * pmap.scale, -found.at.hessian * scales)
-    gap = disagreement(reported, plain, pmap.working(found.x))
+    gap = disagreement(_working_moments(objective, pmap, found), plain, pmap.working(found.x))
     if gap <= tolerance(dtype):
         return objective, engine, found
     at = LikelihoodProblem(plain, pmap).evaluate(found.x, 2)
     status, decrement = judge(at, found.status, VERDICT[dtype], plain.rows)
     engine = f"{PLAIN} for the reported derivatives (lifted ones differ by {gap:.1e} at the returned point)"
     return plain, engine, replace(found, at=at, status=status, decrement=decrement)
+
+
+def _working_moments(objective: Objective, pmap: ParamMap, found: OptimResult) -> Moments:
+    """Return the log-likelihood's derivatives in working parameters; constraints hide some of them from the method."""
+    gradient, hessian = found.at.gradient, found.at.hessian
+    assert gradient is not None
+    assert hessian is not None
+    if pmap.basis is not None:
+        return objective.moments(pmap.working(found.x), 2)
+    return Moments(-found.at.value, -gradient * pmap.scale, -hessian * torch.outer(pmap.scale, pmap.scale))
 
 
 def announce(results: Results, disp: bool | int | None) -> None:
@@ -213,9 +223,9 @@ def _optimizer(method: str, request: FitRequest, dtype: torch.dtype) -> Optimize
 
 
 def _enough_rows(model: GenericLikelihoodModel, pmap: ParamMap) -> None:
-    if model.nobs < len(pmap.names):
+    if model.nobs < pmap.free:
         raise OptionError(
-            f"{len(pmap.names)} parameters cannot be estimated from {model.nobs} rows ({listing(pmap.names)}). "
+            f"{pmap.free} parameters cannot be estimated from {model.nobs} rows ({listing(pmap.names)}). "
             f"{model.data.rows.total - model.nobs} of {model.data.rows.total} rows were dropped."
         )
 
@@ -338,19 +348,19 @@ def finish(
     separation = _separation(model, pmap, objective, found)
     if separation is not None:
         found = replace(found, status=Status.SEPARATED)
-    gradient, hessian = found.at.gradient, found.at.hessian
-    assert gradient is not None
-    assert hessian is not None
-    factor = cholesky(hessian)
-    flat = [] if factor is not None else flat_directions(hessian, pmap.names)
+    moments = _working_moments(objective, pmap, found)
+    assert moments.gradient is not None
+    assert moments.hessian is not None
+    assert found.at.hessian is not None
+    factor = cholesky(found.at.hessian)
+    flat = [] if factor is not None else flat_directions(found.at.hessian, pmap.names, pmap.link_jacobian())
     weights = model.data.weights
     freq = weights is not None and weights.kind == "freq_weights"
     fit = Fit(
         map=pmap,
         gamma=found.x,
         llf=-found.at.value,
-        gradient=-gradient,
-        hessian=-hessian,
+        derivatives=(moments.gradient, moments.hessian),
         status=found.status,
         decrement=found.decrement,
         iterations=found.iterations,
@@ -360,7 +370,7 @@ def finish(
         engine=engine,
         objective=objective,
         nobs=float(weights.values.sum()) if freq and weights is not None else float(model.nobs),
-        free=len(pmap.names),
+        free=pmap.free,
         flat=() if separation else tuple(flat),
         notes=() if separation is None else (separation,),
     )

@@ -65,7 +65,7 @@ class OLS(LinearPredictorModel):
     def _closed_form(self, request: FitRequest) -> Results:
         idle = {"maxiter": request.maxiter, "tol": request.tol, "start_params": request.start_params}
         idle |= {"batch_size": request.batch_size, "callback": request.callback, "maxfun": request.maxfun}
-        idle |= {"seed": request.seed, **request.options}
+        idle |= {"seed": request.seed, "fixed": request.fixed, "constraints": request.constraints, **request.options}
         given = [name for name, value in idle.items() if value is not None]
         if given:
             raise OptionError(

@@ -11,8 +11,8 @@ from torch import Tensor
 from ..linalg import cholesky, solve_spd, symmetric
 from .base import Evaluation, Optimizer, Problem, State, Status
 
-POLISH = 1e-16
-"""Scaled gradient below which no further step is worth its pass: 1e-8 standard errors from the maximum."""
+POLISH = 1e-20
+"""Scaled gradient below which no further step is worth its pass: 1e-10 standard errors from the maximum."""
 
 ROUNDING = 1e-13
 """Relative rounding error allowed in a comparison of two log-likelihoods."""

@@ -11,7 +11,7 @@ Four coordinates, each a simple map of the one before:
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 
 import torch
 from torch import Tensor
@@ -22,14 +22,18 @@ from .natural import Natural
 
 @dataclass(frozen=True)
 class ParamMap:
-    """Hold names and maps; all tensors are float64 on the CPU and K-dimensional.
+    """Hold names and maps; all tensors are float64 on the CPU.
 
     Attributes
     ----------
-    names, link_names : reported and link-scale names.
-    scale : (K,) gamma = scale * working.
+    names, link_names : reported and link-scale names, K of them.
+    scale : (K,) comparable units of the working parameters.
     uncentre : (K, K) d link / d working, or None for the identity.
     naturals : the reported parameters that are transforms of a link-scale one, by position.
+    basis, origin : under linear constraints scale * working = origin + basis gamma, with F < K orthonormal columns;
+       
+        them gamma is scale * working itself.
+    held : link-scale values of parameters fixed by name, by position.
     """
 
     names: tuple[str, ...]
@@ -37,6 +41,28 @@ class ParamMap:
     scale: Tensor
     uncentre: Tensor | None = None
     naturals: Mapping[int, Natural] = field(default_factory=dict)
+    basis: Tensor | None = None
+    origin: Tensor | None = None
+    held: Mapping[int, float] = field(default_factory=dict)
+
+    @property
+    def free(self) -> int:
+        """Return the number of free parameters."""
+        return len(self.scale) if self.basis is None else self.basis.shape[1]
+
+    @property
+    def fixed(self) -> tuple[int, ...]:
+        """Return the positions of the parameters that the constraints leave no freedom."""
+        if self.basis is None:
+            return ()
+        moves = self.link_jacobian().abs().amax(1) < 1e-12 * replace(self, basis=None).link_jacobian().abs().amax(1)
+        return tuple(sorted({*self.held, *moves.nonzero().flatten().tolist()}))
+
+    def _to_working(self, link: Tensor) -> Tensor:
+        """Return working for link coordinates, of a vector or of columns."""
+        if self.uncentre is None:
+            return link
+        return 2 * link - self.uncentre @ link  # uncentre = I + N with N N = 0, so its inverse is I - N
 
     def gamma(self, theta: Tensor) -> Tensor:
         """Return gamma for reported parameters."""
@@ -46,19 +72,22 @@ class ParamMap:
         return self.gamma_of_link(link)
 
     def gamma_of_link(self, link: Tensor) -> Tensor:
-        """Return gamma for link-scale parameters."""
-        if self.uncentre is not None:
-            link = 2 * link - self.uncentre @ link  # uncentre = I + N with N N = 0, so its inverse is I - N
-        return link * self.scale
+        """Return gamma for link-scale parameters; under constraints, of the nearest point that satisfies them."""
+        full = self._to_working(link) * self.scale
+        return full if self.basis is None or self.origin is None else self.basis.mT @ (full - self.origin)
 
     def working(self, gamma: Tensor) -> Tensor:
         """Return the parameters that the engine evaluates."""
-        return gamma / self.scale
+        full = gamma if self.basis is None or self.origin is None else self.origin + self.basis @ gamma
+        return full / self.scale
 
     def link(self, gamma: Tensor) -> Tensor:
         """Return the coefficients of the user's columns."""
-        working = gamma / self.scale
-        return working if self.uncentre is None else self.uncentre @ working
+        working = self.working(gamma)
+        link = working if self.uncentre is None else self.uncentre @ working
+        for i, value in self.held.items():
+            link[i] = value  # to the last digit
+        return link
 
     def theta(self, gamma: Tensor) -> Tensor:
         """Return the reported parameters."""
@@ -67,38 +96,52 @@ class ParamMap:
             theta[i] = natural.derivatives(theta[i])[0]
         return theta
 
-    def pull_gradient(self, gradient: Tensor) -> Tensor:
-        """Return d/d gamma for a gradient with respect to the working parameters."""
-        return gradient / self.scale
-
-    def pull_matrix(self, matrix: Tensor) -> Tensor:
-        """Return a Hessian or a sum of outer products in gamma for one in working parameters."""
-        return matrix / torch.outer(self.scale, self.scale)
+    def working_jacobian(self) -> Tensor:
+        """Return d working / d gamma, (K, F)."""
+        return torch.diag(1 / self.scale) if self.basis is None else self.basis / self.scale[:, None]
 
     def link_jacobian(self) -> Tensor:
-        """Return d link / d gamma, (K, K)."""
-        base = (
-            torch.eye(len(self.scale), dtype=self.scale.dtype, device="cpu") if self.uncentre is None else self.uncentre
-        )
-        return base / self.scale
+        """Return d link / d gamma, (K, F)."""
+        jacobian = self.working_jacobian()
+        return jacobian if self.uncentre is None else self.uncentre @ jacobian
 
     def jacobian(self, gamma: Tensor) -> Tensor:
-        """Return d theta / d gamma, (K, K), at gamma."""
+        """Return d theta / d gamma, (K, F), at gamma."""
         jacobian = self.link_jacobian()
         link = self.link(gamma)
         for i, natural in self.naturals.items():
             jacobian[i] *= natural.derivatives(link[i])[1]
         return jacobian
 
+    def pull_gradient(self, gradient: Tensor) -> Tensor:
+        """Return d/d gamma for a gradient with respect to the working parameters."""
+        return gradient / self.scale if self.basis is None else self.working_jacobian().mT @ gradient
+
+    def pull_matrix(self, matrix: Tensor) -> Tensor:
+        """Return a Hessian or a sum of outer products in gamma for one in working parameters."""
+        if self.basis is None:
+            return matrix / torch.outer(self.scale, self.scale)
+        jacobian = self.working_jacobian()
+        return jacobian.mT @ matrix @ jacobian
+
     def reported_gradient(self, gamma: Tensor, gradient: Tensor) -> Tensor:
-        """Return the gradient with respect to theta for one with respect to gamma."""
-        reported: Tensor = torch.linalg.solve(self.jacobian(gamma).mT, gradient)
-        return reported
+        """Return the (K,) gradient with respect to theta for one with respect to the working parameters."""
+        return self.reported_scores(gamma, gradient[None])[0]
+
+    def reported_scores(self, gamma: Tensor, scores: Tensor) -> Tensor:
+        """Return (n, K) scores with respect to theta for scores with respect to the working parameters."""
+        out = scores.clone() if self.uncentre is None else 2 * scores - scores @ self.uncentre
+        link = self.link(gamma)
+        for i, natural in self.naturals.items():
+            out[:, i] /= natural.derivatives(link[i])[1]
+        return out
 
     def reported_hessian(self, gamma: Tensor, gradient: Tensor, hessian: Tensor) -> Tensor:
-        """Return the Hessian with respect to theta, the curvature of the natural transforms included."""
-        inverse = torch.linalg.inv(self.jacobian(gamma))
-        out = inverse.mT @ hessian @ inverse
+        """Return the (K, K) Hessian with respect to theta for derivatives with respect to the working parameters.
+
+        The curvature of the natural transforms is included.
+        """
+        out = self.reported_scores(gamma, self.reported_scores(gamma, hessian).mT)
         at_theta = self.reported_gradient(gamma, gradient)
         link = self.link(gamma)
         for i, natural in self.naturals.items():

@@ -77,10 +77,11 @@ class Record:
 
 @dataclass(frozen=True)
 class Fit:
-    """Hold the returned point in gamma with log-likelihood, gradient and Hessian there, and the verdict.
+    """Hold the returned point in gamma with the log-likelihood there, and the verdict.
 
     Attributes
     ----------
+    derivatives : gradient and Hessian of the log-likelihood with respect to the working parameters.
     free : number of estimated parameters, which AIC, BIC and corrections count.
     scale : factor of the nonrobust covariance; s^2 for least squares, else 1.
     root : see :class:`~torchmle.inference.cov.Ingredients`.
@@ -91,8 +92,7 @@ class Fit:
     map: ParamMap
     gamma: Tensor
     llf: float
-    gradient: Tensor
-    hessian: Tensor
+    derivatives: tuple[Tensor, Tensor]
     status: Status
     decrement: float
     iterations: int

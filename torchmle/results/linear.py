@@ -265,8 +265,10 @@ def closed_form(data: ModelData, seconds: float = 0.0) -> tuple[Fit, torch.Tenso
         map=pmap,
         gamma=gamma,
         llf=_normal_llf(data, solution.ssr, n),
-        gradient=torch.zeros_like(gamma),
-        hessian=-(root.mT @ root) / s2 if s2 > 0 else torch.full_like(bread, -torch.inf),
+        derivatives=(
+            torch.zeros_like(gamma),
+            -(solution.root.mT @ solution.root) / s2 if s2 > 0 else torch.full_like(bread, -torch.inf),
+        ),
         status=Status.CONVERGED,
         decrement=0.0,
         iterations=0,

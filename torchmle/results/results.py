@@ -83,14 +83,14 @@ class Results:
 
     @property
     def bse(self) -> pd.Series:
-        """Return the standard errors; NaN where the point is not a maximum."""
+        """Return the standard errors; NaN where the point is not a maximum, 0 for fixed parameters."""
         return self._series(self._covariance.diagonal().clamp(min=0.0).sqrt())
 
     @property
     def tvalues(self) -> pd.Series:
         """Return estimate over standard error; NaN for parameters like ``sigma``, where zero is no hypothesis."""
         values = self.params / self.bse
-        values.iloc[list(self.fit.map.naturals)] = np.nan
+        values.iloc[[*self.fit.map.naturals, *self.fit.map.fixed]] = np.nan
         return values
 
     @property
@@ -114,12 +114,12 @@ class Results:
     @property
     def hessian(self) -> pd.DataFrame:
         """Return the Hessian of the log-likelihood at the estimates, in the units of ``params``."""
-        return self._frame(self.fit.map.reported_hessian(self.fit.gamma, self.fit.gradient, self.fit.hessian))
+        return self._frame(self.fit.map.reported_hessian(self.fit.gamma, *self.fit.derivatives))
 
     @property
     def score(self) -> pd.Series:
         """Return the gradient of the log-likelihood at the estimates, in the units of ``params``."""
-        return self._series(self.fit.map.reported_gradient(self.fit.gamma, self.fit.gradient))
+        return self._series(self.fit.map.reported_gradient(self.fit.gamma, self.fit.derivatives[0]))
 
     # ---- the fit
 
@@ -213,8 +213,8 @@ class Results:
 
     @property
     def df_resid(self) -> float:
-        """Return the number of observations less the number of parameters."""
-        return self.nobs - len(self.names)
+        """Return the number of observations less the number of free parameters."""
+        return self.nobs - self.fit.free
 
     @property
     def aic(self) -> float:

@@ -9,6 +9,7 @@ from typing import Any
 
 from ..errors import OptionError, TorchmleWarning, unknown
 from ..models.base import GenericLikelihoodModel
+from ..workers import settled_threads
 from . import derivative_checks, fit_checks, invariance_checks, simulation_checks
 from .subject import Finding, NotApplicableError, Simulate, Subject, check_arguments
 
@@ -144,7 +145,8 @@ def check_model(
     for name in names:
         if name not in CHECKS:
             raise OptionError(unknown("check", name, CHECKS))
-    report = ModelReport(type(model).__name__, tuple(_run(name, subject) for name in names))
+    with settled_threads():
+        report = ModelReport(type(model).__name__, tuple(_run(name, subject) for name in names))
     if raise_on_failure and not report.passed:
         failed = "\n".join(map(str, report.failures))
         raise AssertionError(f"{report.model} failed {len(report.failures)} of {len(names)} checks:\n{failed}")

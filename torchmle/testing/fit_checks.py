@@ -112,7 +112,8 @@ def _same_rows(
     subject: Subject, other: GenericLikelihoodModel, at: FloatArray, bse: FloatArray, reported: bool
 ) -> list[Finding]:
     """Compare log-likelihoods and scores by row at one and the same point."""
-    here, there = (_rows(m, at, reported) for m in (subject.model, other))
+    whole = any(not objective_of(m)[0].separable for m in (subject.model, other))
+    here, there = (_rows(m, at, reported, whole) for m in (subject.model, other))
     found = [bounded("log-likelihoods by row", largest(here[0] - there[0]), subject.close * (1 + largest(here[0])))]
     if here[1] is not None and there[1] is not None:
         gap = largest((here[1] - there[1]) * bse)
@@ -120,14 +121,16 @@ def _same_rows(
     return found
 
 
-def _rows(model: GenericLikelihoodModel, at: FloatArray, reported: bool) -> tuple[FloatArray, FloatArray | None]:
-    """Return values and scores by row at reported or at link-scale parameters; sums and None without rows."""
+def _rows(
+    model: GenericLikelihoodModel, at: FloatArray, reported: bool, whole: bool
+) -> tuple[FloatArray, FloatArray | None]:
+    """Return values and scores by row at reported or at link-scale parameters; of the whole, its sum and None."""
     objective, pmap = objective_of(model)
     point = torch.from_numpy(at.copy())
     gamma = pmap.gamma(point) if reported else pmap.gamma_of_link(point)
     working = pmap.working(gamma)
     values = objective.values(working).cpu().double().numpy()
-    if not objective.separable:
+    if whole:
         return values.sum(keepdims=True), None
     jacobian = pmap.jacobian(gamma) if reported else pmap.link_jacobian()
     scores = torch.linalg.solve(jacobian.mT, (objective.scores(working) / pmap.scale).mT).mT

@@ -9,7 +9,7 @@ import numpy as np
 from scipy import special, stats
 
 from ..data.vectors import FloatArray
-from .subject import Finding, NotApplicableError, Subject, all_of, bounded, largest, objective_of
+from .subject import Finding, NotApplicableError, Subject, all_of, bounded, kind_of_weights, largest, objective_of
 
 SETS = 120
 """Simulated data sets."""
@@ -92,13 +92,15 @@ def study(subject: Subject) -> Study:
 def _run(subject: Subject) -> Study:
     if subject.simulate is None:
         raise NotApplicableError("no simulate= was given")
+    if kind_of_weights(subject.model) in ("freq_weights", "sampling_weights"):
+        raise NotApplicableError("simulated rows are drawn once each, and the model counts them with weights")
     rng = subject.rng("study")
     unit, theta = subject.unit, subject.theta
     scores, equality, z = [], [], []
     for _ in range(SETS):
         model = subject.rebuilt(endog=subject.simulate(theta.copy(), rng))
         scores.append(model.score(theta) * unit)
-        if objective_of(model)[0].separable and model.data.weights is None:
+        if objective_of(model)[0].separable:
             rows = model.score_obs(theta)
             equality.append((rows.T @ rows + model.hessian(theta)) * np.outer(unit, unit))
         results = model.fit(method="newton")

@@ -35,20 +35,21 @@ class Finding:
 
     passed: bool
     detail: str
-    used: float = 0.0
+    used: float | None = None
 
 
 def bounded(what: str, size: float, bound: float, unit: str = "") -> Finding:
     """Return a finding that passes where a size is within its bound; NaN never is."""
     text = f"{what}: {size:.2g}{unit and ' ' + unit} (bound {bound:.2g})"
-    return Finding(bool(size <= bound), text, size / bound if bound else 0.0)
+    return Finding(bool(size <= bound), text, size / bound if bound else None)
 
 
 def all_of(*findings: Finding) -> Finding:
     """Return one finding for several: those that failed, or else the one that came nearest to its bound."""
     failed = [f for f in findings if not f.passed]
-    if not failed and any(f.used for f in findings):
-        return max(findings, key=lambda f: f.used)
+    measured = [f for f in findings if f.used is not None]
+    if measured and not failed:
+        return max(measured, key=lambda f: f.used or 0.0)
     return Finding(not failed, "; ".join(f.detail for f in failed or findings))
 
 

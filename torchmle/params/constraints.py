@@ -1,0 +1,120 @@
+"""Fix parameters and impose linear equations on them, as a linear map from fewer free ones."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Mapping, Sequence
+from dataclasses import replace
+from typing import Any
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from ..errors import OptionError, unknown
+from .map import ParamMap
+
+REDUNDANT = 1e-10
+"""Singular value of the scaled equations below which one of them says nothing new."""
+
+
+def constrain(pmap: ParamMap, fixed: Mapping[str, float] | None, constraints: Any) -> ParamMap:
+    """Return the map under constraints: ``R link = q`` leaves the parameters a line, a plane, ... to move in.
+
+    Parameters
+    ----------
+    fixed : reported name to value, in reported units.
+    constraints : equations such as ``"x1 = x2"`` or ``"2*a + b = 1"``, a string or a list of them; names that are no
+        words go in backticks. They speak of coefficients, not of transformed parameters such as ``sigma``.
+
+    Raises
+    ------
+    OptionError
+        For unknown names, values that are not finite, and equations that contradict each other or leave nothing free.
+    """
+    if not fixed and constraints is None:
+        return pmap
+    rows, values = _equations(pmap, constraints)
+    held = {}
+    for name, value in (fixed or {}).items():
+        row, target = _fixed(pmap, name, value)
+        rows.append(row)
+        values.append(target)
+        held[pmap.names.index(name)] = float(target)
+    return replace(_solve(pmap, torch.stack(rows), torch.stack(values)), held=held)
+
+
+def _fixed(pmap: ParamMap, name: str, value: Any) -> tuple[Tensor, Tensor]:
+    if name not in pmap.names:
+        raise OptionError(unknown("parameter in fixed:", name, pmap.names))
+    try:
+        target = torch.tensor(float(value), dtype=torch.float64, device="cpu")
+    except (TypeError, ValueError) as error:
+        raise OptionError(f"fixed[{name!r}] is {value!r}; it must be a number.") from error
+    if not bool(torch.isfinite(target)):
+        raise OptionError(f"fixed[{name!r}] = {value} must be finite.")
+    position = pmap.names.index(name)
+    if position in pmap.naturals:
+        target = pmap.naturals[position].to_link(target)
+    row = torch.zeros(len(pmap.names), dtype=torch.float64, device="cpu")
+    row[position] = 1.0
+    return row, target
+
+
+def _equations(pmap: ParamMap, constraints: Any) -> tuple[list[Tensor], list[Tensor]]:
+    """Return the rows and right-hand sides of linear equations written as text."""
+    if constraints is None:
+        return [], []
+    from formulaic.errors import FormulaicError
+    from formulaic.utils.constraints import LinearConstraints
+
+    texts = [constraints] if isinstance(constraints, str) else constraints
+    if not isinstance(texts, Sequence) or not all(isinstance(t, str) for t in texts):
+        raise OptionError(f"constraints is {constraints!r}; it must be text such as 'x1 = x2', or a list of such.")
+    rows: list[Tensor] = []
+    values: list[Tensor] = []
+    for text in texts:
+        try:
+            plain = re.sub(r"=\s*([+-])", r"= 0 \1", text)  # formulaic reads "= -" as one operator
+            read = LinearConstraints.from_spec(plain, variable_names=list(pmap.names))
+        except KeyError as error:
+            raise OptionError(unknown(f"parameter in the constraint {text!r}:", error.args[0], pmap.names)) from error
+        except (FormulaicError, ValueError, TypeError, RuntimeError) as error:
+            raise OptionError(
+                f"Cannot read the constraint {text!r}: {error}. Write 'x1 = x2' or '2*a + b = 1'."
+            ) from error
+        matrix = np.asarray(read.constraint_matrix, dtype=np.float64)
+        for row, value in zip(matrix, np.asarray(read.constraint_values, dtype=np.float64), strict=True):
+            _refuse_naturals(pmap, row, text)
+            rows.append(torch.from_numpy(row.copy()))
+            values.append(torch.tensor(float(value), dtype=torch.float64, device="cpu"))
+    return rows, values
+
+
+def _refuse_naturals(pmap: ParamMap, row: np.ndarray[Any, Any], text: str) -> None:
+    for i, natural in pmap.naturals.items():
+        if row[i] != 0:
+            raise OptionError(
+                f"The constraint {text!r} involves {natural.name!r}, which is not a coefficient. "
+                f"Use fixed={{{natural.name!r}: value}} to hold it at a value."
+            )
+
+
+def _solve(pmap: ParamMap, R: Tensor, q: Tensor) -> ParamMap:
+    """Return the map whose free parameters span the solutions of ``R link = q``, in comparable units."""
+    if bool((R.abs().amax(1) == 0).any()):
+        raise OptionError("A constraint involves no parameter: both of its sides are the same.")
+    R = R @ pmap.link_jacobian()
+    norms = R.norm(dim=1)
+    R, q = R / norms[:, None], q / norms
+    U, singular, Vt = torch.linalg.svd(R, full_matrices=True)
+    rank = int((singular > REDUNDANT).sum())
+    origin = Vt[:rank].mT @ ((U.mT @ q)[:rank] / singular[:rank])
+    if float((R @ origin - q).abs().max()) > 1e-9 * (1 + float(q.abs().max())):
+        raise OptionError("The constraints contradict each other: no parameter values satisfy them all.")
+    basis = Vt[rank:].mT.clone()
+    if basis.shape[1] == 0:
+        raise OptionError(
+            "The constraints leave no parameter free; use model.loglike(params) to evaluate the likelihood."
+        )
+    return replace(pmap, basis=basis, origin=origin)
