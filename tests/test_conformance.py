@@ -177,6 +177,7 @@ class Case:
     extreme: float | None = None
     params: tuple | None = None
     idle: set = field(default_factory=set)
+    without: set = field(default_factory=set)
 
     def report(self):
         model = self.build()
@@ -186,6 +187,7 @@ class Case:
             twin=self.twin() if self.twin else None,
             extreme=self.extreme,
             params=self.params,
+            checks=[name for name in CHECKS if name not in self.without],
         )
 
     @property
@@ -219,7 +221,9 @@ CASES = {
         of(tm.Logit, "d ~ x", sampling_weights="t", groups="g"), idle={"weights", "covariance"}
     ),
     "logit_freq_weights": Case(of(tm.Logit, "d ~ x", freq_weights="w"), logit, idle=SIMULATION),
-    "logit_float32": Case(of(tm.Logit, "d ~ x + z", dtype=torch.float32), logit, idle={"gradient", "hessian"}),
+    "logit_float32": Case(
+        of(tm.Logit, "d ~ x + z", dtype=torch.float32), logit, idle={"gradient", "hessian"}, without={"methods"}
+    ),
     "probit": Case(of(tm.Probit, "d ~ x + z"), probit, extreme=40),
     "poisson": Case(of(tm.Poisson, "count ~ x + z"), poisson, extreme=700),
     "poisson_exposure": Case(of(tm.Poisson, "count ~ x", exposure="t"), poisson, extreme=690),
@@ -252,6 +256,13 @@ def test_conforms(name):
     report = CASES[name].report()
     assert {r.name for r in report.results if r.passed is None} == CASES[name].not_applicable
     assert report.passed  # check_model raises where it is not; that it can is shown below
+
+
+@pytest.mark.xfail(strict=True, reason="the line search takes steps of 1e-13 without gain until maxiter in float32")
+def test_bfgs_stops_in_float32():
+    results = tm.Logit.from_formula("d ~ x + z", D, dtype=torch.float32).fit(method="bfgs", maxiter=200)
+    assert results.converged
+    assert results.fit.iterations < 200
 
 
 # --- Wrong models: each check fails on one of them ----------------------------------------------------------------

@@ -7,7 +7,6 @@ from collections.abc import Mapping, Sequence
 from typing import Any, TypeVar
 
 import numpy as np
-import pandas as pd
 import torch
 from torch import Tensor
 
@@ -15,19 +14,21 @@ from ..config import resolve_device
 from ..data.batch import DataOptions, ModelData, from_arrays, from_frame
 from ..data.extras import WEIGHT_KINDS, ExtraInputs
 from ..data.formula import caller_names
-from ..errors import DataError, OptionError, UndefinedStatisticError, listing, unknown
+from ..errors import OptionError, UndefinedStatisticError, unknown
 from ..likelihood.check import check_scalar
 from ..likelihood.objective import Objective, derivatives_on
 from ..likelihood.opaque import OpaqueObjective
 from ..params.map import ParamMap
 from ..results.results import Results
 from ..workers import settled_threads
-from .fitting import FitRequest, run_fit
+from .fitting import run_fit
+from .request import FitRequest, as_params, refuse_fit_options
+from .support import refuse_extras
+from .views import moved, predict_opaque
 
 M = TypeVar("M", bound="GenericLikelihoodModel")
 
 DATA_KEYWORDS = ("offset", "exposure", *WEIGHT_KINDS, "groups", "row_data", "missing", "collinear", "device", "dtype")
-NOT_YET = ("bounds", "resume", "checkpoint", "progress")
 
 
 class GenericLikelihoodModel:
@@ -182,13 +183,7 @@ class GenericLikelihoodModel:
             if hasattr(type(self), name) or name in vars(self):
                 raise OptionError(f"row_data {name!r} would hide an attribute of the model; choose another name.")
             setattr(self, name, tensor)
-        if "exposure" in data.offset_names and not self.takes_exposure:
-            raise OptionError(f"{type(self).__name__} has no exposure; it is for models of a log mean. Use offset=.")
-        if data.weights is not None and data.weights.kind == "var_weights" and not self.takes_var_weights:
-            raise OptionError(
-                f"var_weights are defined for normal models only, not for {type(self).__name__}. "
-                "Use freq_weights for counts of rows or sampling_weights for survey weights."
-            )
+        refuse_extras(data, type(self).__name__, self.takes_exposure, self.takes_var_weights)
         self.check_endog()
 
     # ---- what a subclass writes
@@ -254,24 +249,12 @@ class GenericLikelihoodModel:
         """Return whether the model gives the sum of its log-likelihoods only."""
         return type(self).loglike is not GenericLikelihoodModel.loglike
 
-    def _likelihood_name(self) -> str:
+    def likelihood_name(self) -> str:
         """Return the name of the method that the subclass wrote."""
         for name in ("loglikeobs", "nloglikeobs", "loglike"):
             if getattr(type(self), name) is not getattr(GenericLikelihoodModel, name):
                 return name
         return "loglikeobs"
-
-    def _check_attributes(self) -> None:
-        """Refuse row data attached past the row mask."""
-        rows = self.data.rows
-        if rows.used is None or rows.count == rows.total:
-            return
-        for name, value in vars(self).items():
-            if isinstance(value, (Tensor, np.ndarray, pd.Series)) and value.ndim and len(value) == rows.total:
-                raise DataError(
-                    f"self.{name} has {rows.total} rows, but {rows.total - rows.count} of them were dropped. "
-                    f"Give it as row_data={{{name!r}: ...}} when you build the model; it then drops the same rows."
-                )
 
     def make_map(self, names: Sequence[str], standardize: bool = True) -> ParamMap:
         """Return the map between the user's parameters and comparable units: coefficients times column scales."""
@@ -416,20 +399,7 @@ class GenericLikelihoodModel:
             options=dict(options or {}),
         )
         with settled_threads():
-            return self._moved(device)._fit(request)
-
-    def _moved(self: M, device: str | torch.device | None) -> M:
-        if device is None:
-            return self
-        where, dtype = resolve_device(device, self.endog.dtype)
-        if where == self.data.device and dtype == self.endog.dtype:
-            return self
-        moved = copy.copy(self)
-        for name, value in vars(self).items():
-            if isinstance(value, Tensor):
-                moved.__dict__[name] = value.to(where, dtype) if value.is_floating_point() else value.to(where)
-        moved.data = self.data.to(where, dtype)
-        return moved
+            return moved(self, device)._fit(request)
 
     def _fit(self, request: FitRequest) -> Results:
         return run_fit(self, request)
@@ -442,72 +412,4 @@ class GenericLikelihoodModel:
 
     def predict_with(self, results: Results, data: ModelData, which: str) -> Tensor:
         """Return predictions of one kind on some data."""
-        params = torch.tensor(results.params.to_numpy(), dtype=data.endog.dtype, device=data.device)
-        there = copy.copy(self)
-        for name in data.row_data or self.data.row_data:
-            if name not in data.row_data:
-                there.__dict__.pop(name, None)
-        there.__dict__.update(data=data, endog=data.endog, offset=data.offset)
-        if data.designs:
-            there.exog = next(iter(data.designs.values())).X
-        with derivatives_on(data.device), torch.no_grad():
-            if which == "mean":
-                return there.predict_mean(params)
-            if which == "linear" and data.designs:
-                eta = there.exog @ params[: there.exog.shape[1]]
-                return eta if data.offset is None else eta + data.offset
-        raise OptionError(unknown("which", which, ["mean", "linear"]))
-
-
-def as_params(given: Any, names: Sequence[str], what: str) -> Tensor:
-    """Return parameters in order; a dict or Series is matched by name.
-
-    Raises
-    ------
-    OptionError
-        For a wrong number, a missing or unknown name, or a value that is not finite.
-    """
-    if isinstance(given, (pd.Series, Mapping)) and set(map(str, given.keys())) & set(names):
-        for name in map(str, given.keys()):
-            if name not in names:
-                raise OptionError(unknown(f"name in {what}:", name, names))
-        absent = [n for n in names if n not in given]
-        if absent:
-            raise OptionError(f"{what} has no value for {listing(absent)}.")
-        given = [given[n] for n in names]
-    if isinstance(given, Tensor):
-        given = given.detach().cpu().numpy()
-    array = np.array(list(given.values()) if isinstance(given, Mapping) else given, dtype=np.float64)
-    if array.ndim != 1 or len(array) != len(names):
-        raise OptionError(
-            f"{what} has shape {array.shape}, but there are {len(names)} parameters: {listing(names, 12)}. "
-            "Parameters beside the columns of exog are declared by extra_params = ('name', ...)."
-        )
-    if not np.isfinite(array).all():
-        bad = [f"{n}={v}" for n, v in zip(names, array, strict=True) if not np.isfinite(v)]
-        raise OptionError(f"{what} must be finite: {listing(bad)}.")
-    return torch.from_numpy(array)
-
-
-def refuse_fit_options(given: Mapping[str, Any]) -> None:
-    """Raise for arguments that ``fit`` does not have, or does not have yet."""
-    known = [
-        "start_params",
-        "method",
-        "maxiter",
-        "tol",
-        "cov_type",
-        "cov_kwds",
-        "use_t",
-        "device",
-        "fixed",
-        "constraints",
-        "seed",
-    ]
-    known += ["batch_size", "maxfun", "disp", "callback", "options"]
-    for name, value in given.items():
-        if name in NOT_YET:
-            if value is None:
-                continue
-            raise OptionError(f"fit({name}=...) is not part of this version of torchmle.")
-        raise OptionError(unknown("argument of fit:", name, known))
+        return predict_opaque(self, results, data, which)

@@ -16,8 +16,10 @@ from ..report.summary import summarise
 from ..results.linear import closed_form, with_solution
 from ..results.results import Results, build_inference, check_inference
 from ..special import normal_logpdf
-from .fitting import FitRequest, default_cov, make_record, run_fit
+from .finish import make_record
+from .fitting import default_cov, run_fit
 from .predictors import LinearPredictorModel
+from .request import FitRequest
 
 
 class OLS(LinearPredictorModel):

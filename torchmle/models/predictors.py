@@ -22,7 +22,7 @@ from ..params.map import ParamMap, uncentring
 from ..params.natural import Natural, PredictorSpec
 from ..results.results import Results
 from .base import DATA_KEYWORDS, GenericLikelihoodModel
-from .fitting import VERDICT, LikelihoodProblem
+from .problem import VERDICT, LikelihoodProblem
 
 START_ROWS = 5_000
 """Rows from which default starting values are computed."""
@@ -96,7 +96,8 @@ class LinearPredictorModel(GenericLikelihoodModel):
         first, *others = cls._specs()
         return {first: exog, **{name: exogs.get(name) for name in others}}
 
-    def _likelihood_name(self) -> str:
+    def likelihood_name(self) -> str:
+        """Return the name of the method that the subclass wrote."""
         return "logdensity"
 
     @property

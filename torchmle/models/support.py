@@ -7,7 +7,7 @@ from typing import Any
 import torch
 
 from ..data.batch import ModelData
-from ..errors import DataError, DataWarning, listing, warn
+from ..errors import DataError, DataWarning, OptionError, listing, warn
 
 
 def _rows(data: ModelData, bad: torch.Tensor) -> str:
@@ -53,4 +53,15 @@ def require_counts(data: ModelData, model: str, fractions: bool) -> None:
             f"{model}: the response {data.endog_name!r} is not a whole number in {_rows(data, broken)}. "
             "The estimates are pseudo maximum likelihood; use cov_type='HC1' or 'cluster'.",
             DataWarning,
+        )
+
+
+def refuse_extras(data: ModelData, model: str, takes_exposure: bool, takes_var_weights: bool) -> None:
+    """Raise for an exposure or precision weights that have no meaning in a model."""
+    if "exposure" in data.offset_names and not takes_exposure:
+        raise OptionError(f"{model} has no exposure; it is for models of a log mean. Use offset=.")
+    if data.weights is not None and data.weights.kind == "var_weights" and not takes_var_weights:
+        raise OptionError(
+            f"var_weights are defined for normal models only, not for {model}. "
+            "Use freq_weights for counts of rows or sampling_weights for survey weights."
         )

@@ -31,8 +31,7 @@ class ParamMap:
     uncentre : (K, K) d link / d working, or None for the identity.
     naturals : the reported parameters that are transforms of a link-scale one, by position.
     basis, origin : under linear constraints scale * working = origin + basis gamma, with F < K orthonormal columns;
-       
-        them gamma is scale * working itself.
+        without them gamma is scale * working itself.
     held : link-scale values of parameters fixed by name, by position.
     """
 

@@ -11,7 +11,7 @@ from scipy import special, stats
 from ..data.vectors import FloatArray
 from .subject import Finding, NotApplicableError, Subject, all_of, bounded, kind_of_weights, largest, objective_of
 
-SETS = 120
+SETS = 80
 """Simulated data sets."""
 
 FIVE_SIGMA = 5.7e-7

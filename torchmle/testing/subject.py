@@ -16,7 +16,8 @@ import torch
 from ..data.vectors import FloatArray
 from ..errors import OptionError
 from ..likelihood.objective import Objective, derivatives_on
-from ..models.base import GenericLikelihoodModel, as_params
+from ..models.base import GenericLikelihoodModel
+from ..models.request import as_params
 from ..params.map import ParamMap
 from ..results.results import Results
 from .differences import units

@@ -1,0 +1,155 @@
+"""Choose and check the starting point of a fit."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Mapping
+from typing import TYPE_CHECKING, Any
+
+import torch
+from torch import Tensor
+
+from ..errors import LikelihoodError, OptionError, listing
+from ..likelihood.check import check_likelihood, check_returned, describe_not_finite
+from ..likelihood.lifting import PLAIN, lift
+from ..likelihood.objective import Objective, derivatives_on
+from ..likelihood.opaque import OpaqueObjective
+from ..optim.base import Options, Status, minimise
+from ..optim.registry import make_optimizer
+from ..params.map import ParamMap
+from .problem import LikelihoodProblem
+from .request import FitRequest, as_params
+
+if TYPE_CHECKING:
+    from .base import GenericLikelihoodModel
+
+SAMPLE_FROM = 20_000
+"""Rows above which a fit without starting values begins with a sample of the rows."""
+
+
+def param_names(model: GenericLikelihoodModel, request: FitRequest) -> tuple[str, ...]:
+    """Return the names of the parameters; those of the start where the model has none."""
+    names = model.param_names
+    if names:
+        return names
+    start = request.start_params if request.start_params is not None else _own_start(model)
+    if isinstance(start, Mapping) or (hasattr(start, "index") and hasattr(start, "to_numpy")):
+        return tuple(str(k) for k in start)
+    if start is None:
+        raise OptionError(
+            f"{type(model).__name__} has neither exog nor extra_params, so its parameters are not known. "
+            "Set extra_params = ('a', 'b') in the class, or pass start_params as a dict."
+        )
+    return tuple(f"par{i}" for i in range(len(start)))
+
+
+def enough_rows(model: GenericLikelihoodModel, pmap: ParamMap) -> None:
+    """Raise if there are more free parameters than rows."""
+    if model.nobs < pmap.free:
+        raise OptionError(
+            f"{pmap.free} parameters cannot be estimated from {model.nobs} rows ({listing(pmap.names)}). "
+            f"{model.data.rows.total - model.nobs} of {model.data.rows.total} rows were dropped."
+        )
+
+
+def _own_start(model: GenericLikelihoodModel) -> Any:
+    start = model.start_params
+    return start() if callable(start) else start
+
+
+def starting_point(
+    model: GenericLikelihoodModel, request: FitRequest, pmap: ParamMap, objective: Objective
+) -> tuple[Tensor, bool]:
+    """Return the starting point in gamma, and whether the user or the model gave it."""
+    for given in (request.start_params, _own_start(model)):
+        if given is not None:
+            return pmap.gamma(as_params(given, pmap.names, "start_params")), True
+    candidates = [pmap.gamma_of_link(link) for link in model.start_candidates(pmap)]
+    if len(candidates) == 1:
+        return candidates[0], False
+    few = _sample(objective, 2_000)
+    values = [few.moments(pmap.working(c), 0).llf for c in candidates]
+    ranked = [(v if math.isfinite(v) else -math.inf) for v in values]
+    return candidates[ranked.index(max(ranked))], False
+
+
+def _sample(objective: Objective, most: int) -> Objective:
+    """Return the objective of a strided sample of the rows."""
+    if objective.rows <= most or not objective.separable:
+        return objective
+    stride = objective.rows // most
+    return objective.take(torch.arange(0, objective.rows, stride, device=objective.device))
+
+
+def checked(
+    model: GenericLikelihoodModel, objective: Objective, pmap: ParamMap, gamma: Tensor
+) -> tuple[Objective, str]:
+    """Check the likelihood at the start; a likelihood whose rows cannot be parted is evaluated as a whole."""
+    what = f"{type(model).__name__}.{model.likelihood_name()}"
+    at = pmap.working(gamma).to(objective.device, objective.dtype)
+    if not objective.separable:
+        with derivatives_on(objective.device):
+            value = objective.row_values(at.clone().requires_grad_(), 0, objective.rows)
+            check_returned(value, 1, what)
+        return objective, "reverse-mode autograd of a scalar log-likelihood"
+
+    def rows_of(rows: slice | Tensor, working: Tensor) -> Tensor:
+        assert isinstance(rows, slice)
+        return objective.row_values(working, rows.start, rows.stop)
+
+    generator = torch.Generator(device="cpu").manual_seed(18)
+    noise = torch.randn(len(gamma), generator=generator, dtype=torch.float64, device="cpu")
+    near = pmap.working(gamma + 0.01 * (1 + gamma.abs()) * noise).to(at)
+    reason = check_likelihood(rows_of, at, near, objective.rows, objective.device, what)
+    if not isinstance(objective, OpaqueObjective):
+        if reason is not None:
+            raise LikelihoodError(
+                f"{what} must give each row from that row's data alone, but {reason}. Compute such quantities once "
+                "and give them as row_data."
+            )
+        return objective, "derivatives by row with respect to the linear predictors, then matrix products"
+    if reason is None:
+        if not model.lifting:
+            return objective, f"{PLAIN} (lifting is switched off)"
+        return lift(objective, pmap.working(gamma))
+    return objective.as_whole(), f"reverse-mode autograd on all rows at once, because {reason}"
+
+
+def refine_on_sample(objective: Objective, pmap: ParamMap, gamma: Tensor, method: str) -> Tensor:
+    """Return the estimate on a sample of the rows, a better start for the full data, or the start itself."""
+    if objective.rows <= SAMPLE_FROM or not objective.separable or method in ("sgd", "adam"):
+        return gamma
+    size = max(2_000, 10 * len(gamma))
+    while size <= objective.rows // 5:
+        problem = LikelihoodProblem(_sample(objective, size), pmap)
+        newton = make_optimizer("newton", Options(maxiter=50, tol=1e-2), None, {})
+        found = minimise(newton, problem, gamma, verdict_tol=1e-2)
+        if found.status is not Status.CONVERGED:
+            return gamma
+        gamma, size = found.x, size * 20
+    return gamma
+
+
+def finite_start(model: GenericLikelihoodModel, problem: LikelihoodProblem, gamma: Tensor) -> None:
+    """Refuse a start at which the log-likelihood or its derivatives are not finite, naming rows and values."""
+    first = problem.evaluate(gamma, 1)
+    if first.finite:
+        return
+    objective, working = problem.objective, problem.map.working(gamma)
+    theta = problem.map.theta(gamma).tolist()
+    labels, names = model.data.rows.labels, problem.map.names
+    advice = " Give start_params at which it is finite."
+    if not math.isfinite(first.value):
+        values = objective.values(working)
+        if objective.separable:
+            raise LikelihoodError(describe_not_finite(values, list(labels), names, theta) + advice)
+        raise LikelihoodError(f"The log-likelihood is {float(values[0])} at start_params {listing(theta)}.{advice}")
+    if objective.separable:
+        bad = (~torch.isfinite(objective.scores(working)).all(1)).nonzero().flatten().tolist()
+        where = f"in {len(bad)} rows (row {listing([labels[i] for i in bad[:3]])})"
+    else:
+        where = "at the start"
+    raise LikelihoodError(
+        f"The log-likelihood is finite but its gradient is not, {where}. A torch.where whose unused branch is not "
+        "finite does this (log(a) at a = 0): make both branches safe, e.g. torch.log(torch.where(a > 0, a, 1.0))."
+    )

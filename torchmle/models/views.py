@@ -1,0 +1,69 @@
+"""Show a model other data: another device, new rows."""
+
+from __future__ import annotations
+
+import copy
+from typing import TYPE_CHECKING, TypeVar
+
+import numpy as np
+import pandas as pd
+import torch
+from torch import Tensor
+
+from ..config import resolve_device
+from ..data.batch import ModelData
+from ..errors import DataError, OptionError, unknown
+from ..likelihood.objective import derivatives_on
+from ..results.results import Results
+
+if TYPE_CHECKING:
+    from .base import GenericLikelihoodModel
+
+M = TypeVar("M", bound="GenericLikelihoodModel")
+
+
+def refuse_unmasked(model: GenericLikelihoodModel) -> None:
+    """Refuse row data attached past the row mask."""
+    rows = model.data.rows
+    if rows.used is None or rows.count == rows.total:
+        return
+    for name, value in vars(model).items():
+        if isinstance(value, (Tensor, np.ndarray, pd.Series)) and value.ndim and len(value) == rows.total:
+            raise DataError(
+                f"self.{name} has {rows.total} rows, but {rows.total - rows.count} of them were dropped. "
+                f"Give it as row_data={{{name!r}: ...}} when you build the model; it then drops the same rows."
+            )
+
+
+def moved(model: M, device: str | torch.device | None) -> M:
+    """Return the model with its data on another device, or the model itmodel."""
+    if device is None:
+        return model
+    where, dtype = resolve_device(device, model.endog.dtype)
+    if where == model.data.device and dtype == model.endog.dtype:
+        return model
+    there = copy.copy(model)
+    for name, value in vars(model).items():
+        if isinstance(value, Tensor):
+            there.__dict__[name] = value.to(where, dtype) if value.is_floating_point() else value.to(where)
+    there.data = model.data.to(where, dtype)
+    return there
+
+
+def predict_opaque(model: GenericLikelihoodModel, results: Results, data: ModelData, which: str) -> Tensor:
+    """Return predictions of one kind on some data."""
+    params = torch.tensor(results.params.to_numpy(), dtype=data.endog.dtype, device=data.device)
+    there = copy.copy(model)
+    for name in data.row_data or model.data.row_data:
+        if name not in data.row_data:
+            there.__dict__.pop(name, None)
+    there.__dict__.update(data=data, endog=data.endog, offset=data.offset)
+    if data.designs:
+        there.exog = next(iter(data.designs.values())).X
+    with derivatives_on(data.device), torch.no_grad():
+        if which == "mean":
+            return there.predict_mean(params)
+        if which == "linear" and data.designs:
+            eta = there.exog @ params[: there.exog.shape[1]]
+            return eta if data.offset is None else eta + data.offset
+    raise OptionError(unknown("which", which, ["mean", "linear"]))
