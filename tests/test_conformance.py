@@ -29,7 +29,7 @@ def frame(n: int = 200, seed: int = 1) -> pd.DataFrame:
     return pd.DataFrame({**columns, "d": (latent > 0).astype(float), "g": np.arange(n) % 40, "t": rng.uniform(1, 3, n)})
 
 
-# --- Models of one's own, in every form -----------------------------------------------------------------------
+# --- Models of one's own, in every form --------------------------------------------------------------------------
 
 
 class Tobit(tm.LinearPredictorModel):
@@ -111,7 +111,7 @@ class Exposed(tm.GenericLikelihoodModel):
         return self.endog * (rate + self.t.log()) - self.t * torch.exp(rate) - torch.lgamma(self.endog + 1)
 
 
-# --- How to draw from them --------------------------------------------------------------------------------------
+# --- How to draw from them ---------------------------------------------------------------------------------------
 
 
 def linear(model, params):
@@ -265,7 +265,7 @@ def test_bfgs_stops_in_float32():
     assert results.fit.iterations < 200
 
 
-# --- Wrong models: each check fails on one of them ----------------------------------------------------------------
+# --- Wrong models: each check fails on one of them ---------------------------------------------------------------
 
 
 class Detached(OpaqueLogit):

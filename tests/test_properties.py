@@ -141,7 +141,7 @@ def test_order_of_rows_and_columns(name, seed):
     np.testing.assert_allclose(fitted, reference.fittedvalues, rtol=10 * tolerance(name), atol=10 * tolerance(name))
 
 
-# --- Weights and covariances ---------------------------------------------------------------------------------------
+# --- Weights and covariances -------------------------------------------------------------------------------------
 
 STATISTICS = ["nobs", "df_resid", "df_model", "aic", "bic", "llf", "scale"]
 
@@ -231,7 +231,7 @@ def test_covariances_are_the_textbook_formulas(name, cov_type, kind):
     np.testing.assert_allclose(results.cov_params() / unit, expected / unit, rtol=0, atol=1e-6)
 
 
-# --- Prediction and missing rows -------------------------------------------------------------------------------------
+# --- Prediction and missing rows ---------------------------------------------------------------------------------
 
 RIGHT = [
     "x + C(c)",
@@ -344,7 +344,7 @@ def test_series_are_aligned_by_label(name, options, cov_type, arrays, seed):
     np.testing.assert_array_equal(shuffled.bse, straight.bse)
 
 
-# --- Surroundings ------------------------------------------------------------------------------------------------------
+# --- Surroundings ------------------------------------------------------------------------------------------------
 
 
 class OpaqueLogit(tm.GenericLikelihoodModel):
@@ -359,7 +359,7 @@ FITS = {
     "negative_binomial": lambda data: tm.NegativeBinomial.from_formula("count ~ x", data).fit(method="bfgs"),
     "opaque": lambda data: OpaqueLogit.from_formula("d ~ x + z", data).fit(cov_type="opg"),
     "opaque_arrays": lambda data: OpaqueLogit(data.d.to_numpy(), data[["x", "z"]].to_numpy()).fit(),
-    "tensors": lambda data: tm.Poisson(torch.tensor(data["count"]), torch.tensor(data[["x", "z"]].to_numpy())).fit(),
+    "tensors": lambda data: tm.Poisson(torch.tensor(data["count"].to_numpy()), torch.tensor(data[["x", "z"]].to_numpy())).fit(),
     "sgd": lambda data: tm.Logit.from_formula("d ~ x + z", data).fit(
         method="sgd", seed=1, batch_size=32, maxiter=20, start_params=[0.4, 0.6, -0.5]
     ),
@@ -370,7 +370,7 @@ every_fit = pytest.mark.parametrize("name", FITS)
 def numbers(results) -> tuple:
     """All that a fit reports, for comparison to the bit."""
     parts = [results.params, results.bse, results.hessian, results.predict() if has_mean(results) else results.params]
-    return tuple(np.asarray(p, dtype=float).tobytes() for p in parts) + (results.llf, results.nobs)
+    return (*(np.asarray(p, dtype=float).tobytes() for p in parts), results.llf, results.nobs)
 
 
 def has_mean(results) -> bool:
@@ -462,13 +462,13 @@ def surroundings() -> dict:
         "anomaly": torch.is_anomaly_enabled(),
         "deterministic": torch.are_deterministic_algorithms_enabled(),
         "torch_rng": torch.get_rng_state().numpy().tobytes() if not on_meta() else None,
-        "numpy_rng": pickle.dumps(np.random.get_state()),  # noqa: NPY002 - the global state is what is watched
+        "numpy_rng": pickle.dumps(np.random.get_state()),
         "python_rng": random.getstate(),
         "errstate": np.geterr(),
         "warnings": list(warnings.filters),
         "environment": dict(os.environ),
         "signal": signal.getsignal(signal.SIGINT),
-        "pandas": (pd.get_option("mode.copy_on_write"), pd.get_option("display.max_rows")),
+        "pandas": (pd.get_option("display.max_rows"), pd.get_option("display.precision")),
     }
 
 
@@ -498,7 +498,7 @@ def test_options_are_not_written_to():
     assert kwds["groups"].equals(before[1]["groups"])
 
 
-# --- Threads and processes ----------------------------------------------------------------------------------------------
+# --- Threads and processes ---------------------------------------------------------------------------------------
 
 LARGE = 40_000  # more than two chunks of rows: the pool of workers runs
 

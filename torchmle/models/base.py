@@ -15,13 +15,12 @@ from ..data.batch import DataOptions, ModelData, from_arrays, from_frame
 from ..data.extras import WEIGHT_KINDS, ExtraInputs
 from ..data.formula import caller_names
 from ..errors import OptionError, UndefinedStatisticError, unknown
-from ..likelihood.check import check_scalar
 from ..likelihood.objective import Objective, derivatives_on
-from ..likelihood.opaque import OpaqueObjective
 from ..params.map import ParamMap
 from ..results.results import Results
 from ..workers import settled_threads
 from .fitting import run_fit
+from .problem import opaque_objective
 from .request import FitRequest, as_params, refuse_fit_options
 from .support import refuse_extras
 from .views import moved, predict_opaque
@@ -267,26 +266,7 @@ class GenericLikelihoodModel:
 
     def make_objective(self, pmap: ParamMap) -> Objective:
         """Return the log-likelihood in working parameters, which here are the user's own."""
-        scalar, weights = self.is_scalar, self.data.weights
-        if scalar and weights is not None:
-            raise OptionError(f"{weights.kind} need log-likelihoods by row; override loglikeobs instead of loglike.")
-
-        def rows_of(rows: slice | Tensor, params: Tensor) -> Tensor:
-            if scalar:
-                return check_scalar(self.loglike(params), f"{type(self).__name__}.loglike")
-            return self.take(rows).loglikeobs(params)
-
-        width = sum(d.X.shape[1] for d in self.data.designs.values()) + len(self.data.row_data) + 1
-        return OpaqueObjective(
-            rows_of,
-            self.nobs,
-            len(pmap.names),
-            self.data.device,
-            self.endog.dtype,
-            columns=width,
-            weights=None if weights is None else weights.values,
-            separable=not scalar,
-        )
+        return opaque_objective(self, len(pmap.names))
 
     def start_candidates(self, pmap: ParamMap) -> list[Tensor]:
         """Return link-scale starting points to choose from; the best one is taken."""

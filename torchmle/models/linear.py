@@ -33,7 +33,7 @@ class OLS(LinearPredictorModel):
     --------
     >>> import torchmle as tm
     >>> res = tm.OLS.from_formula("lwage ~ educ + exper", tm.datasets.load("wage1")).fit(cov_type="HC1")
-    >>> round(res.params["educ"], 4)
+    >>> print(round(res.params["educ"], 4))
     0.0979
     """
 

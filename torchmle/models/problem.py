@@ -2,12 +2,20 @@
 
 from __future__ import annotations
 
+from typing import TYPE_CHECKING
+
 import torch
 from torch import Tensor
 
+from ..errors import OptionError
+from ..likelihood.check import check_scalar
 from ..likelihood.objective import Objective
+from ..likelihood.opaque import OpaqueObjective
 from ..optim.base import Evaluation
 from ..params.map import ParamMap
+
+if TYPE_CHECKING:
+    from .base import GenericLikelihoodModel
 
 VERDICT = {torch.float64: 1e-10, torch.float32: 1e-4}
 """Scaled gradient at the returned point below which it is a maximum, by dtype."""
@@ -36,3 +44,27 @@ class LikelihoodProblem:
     def batch(self, index: Tensor) -> LikelihoodProblem:
         """Return the problem on some of the rows."""
         return LikelihoodProblem(self.objective.take(index.to(self.objective.device)), self.map)
+
+
+def opaque_objective(model: GenericLikelihoodModel, params: int) -> OpaqueObjective:
+    """Return the log-likelihood of an opaque model as a function of its own parameters."""
+    scalar, weights = model.is_scalar, model.data.weights
+    if scalar and weights is not None:
+        raise OptionError(f"{weights.kind} need log-likelihoods by row; override loglikeobs instead of loglike.")
+
+    def rows_of(rows: slice | Tensor, at: Tensor) -> Tensor:
+        if scalar:
+            return check_scalar(model.loglike(at), f"{type(model).__name__}.loglike")
+        return model.take(rows).loglikeobs(at)
+
+    width = sum(d.X.shape[1] for d in model.data.designs.values()) + len(model.data.row_data) + 1
+    return OpaqueObjective(
+        rows_of,
+        model.nobs,
+        params,
+        model.data.device,
+        model.endog.dtype,
+        columns=width,
+        weights=None if weights is None else weights.values,
+        separable=not scalar,
+    )

@@ -64,7 +64,7 @@ class Stochastic(Optimizer):
             self._move(optimizer, point, at, problem.rows)
         else:
             for index in torch.randperm(problem.rows, generator=generator, device="cpu").tensor_split(
-                range(size, problem.rows, size)
+                tuple(range(size, problem.rows, size))
             ):
                 at = problem.batch(index).evaluate(point.detach(), 1)
                 if not at.finite:

@@ -26,6 +26,13 @@ class Comparison:
     fits : a row a model: RMSE and largest distance of the common parameters to the reference, log-likelihood and gap,
         iterations, seconds, verdict.
     notes : sentences that explain differences.
+
+    Examples
+    --------
+    >>> import torchmle as tm
+    >>> ols = tm.OLS.from_formula("lwage ~ educ", tm.datasets.load("wage1"))
+    >>> print(ols.fit(method="bfgs").compare_ols().fits.loc["bfgs", "verdict"])
+    maximum
     """
 
     estimates: pd.DataFrame

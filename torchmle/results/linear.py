@@ -32,6 +32,13 @@ class LinearResults(Results):
 
     The log-likelihood is that of the normal model with sigma at its maximum; AIC and BIC do not count sigma, as in
     statsmodels.
+
+    Examples
+    --------
+    >>> import torchmle as tm
+    >>> res = tm.OLS.from_formula("lwage ~ educ + exper", tm.datasets.load("wage1")).fit()
+    >>> print(round(res.rsquared, 4), round(res.durbin_watson, 3))
+    0.2493 1.789
     """
 
     solution: Solution | None = None
