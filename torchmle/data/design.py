@@ -48,6 +48,15 @@ class Design:
         return self.cross.scale
 
     @property
+    def means(self) -> Tensor:
+        """Return the (k,) column means, zero for the constant, and all zero where there is none to take them up."""
+        if self.constant is None:
+            return torch.zeros_like(self.cross.mean)
+        means = self.cross.mean.clone()
+        means[self.constant] = 0.0
+        return means
+
+    @property
     def shift(self) -> Tensor | None:
         """Return the (k,) means to take off in every chunk, or None where that changes nothing.
 
@@ -56,9 +65,8 @@ class Design:
         """
         if self.constant is None:
             return None
-        mean = self.cross.mean.clone()
-        mean[self.constant] = 0.0
-        return mean if bool((mean.abs() > FAR * self.scale).any()) else None
+        means = self.means
+        return means if bool((means.abs() > FAR * self.scale).any()) else None
 
     def select(self, full: Tensor) -> Tensor:
         """Return the kept columns of a matrix that has all of the original ones."""

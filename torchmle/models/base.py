@@ -16,7 +16,7 @@ from ..data.extras import WEIGHT_KINDS, ExtraInputs
 from ..data.formula import caller_names
 from ..errors import OptionError, UndefinedStatisticError, unknown
 from ..likelihood.objective import Objective, derivatives_on
-from ..params.map import ParamMap
+from ..params.map import ParamMap, Units
 from ..results.results import Results
 from ..workers import settled_threads
 from .fitting import run_fit
@@ -255,10 +255,10 @@ class GenericLikelihoodModel:
                 return name
         return "loglikeobs"
 
-    def make_map(self, names: Sequence[str], standardize: bool = True) -> ParamMap:
+    def make_map(self, names: Sequence[str], units: Units = "scaled") -> ParamMap:
         """Return the map between the user's parameters and comparable units: coefficients times column scales."""
         scale = torch.ones(len(names), dtype=torch.float64, device="cpu")
-        if standardize and self.data.designs:
+        if units != "raw" and self.data.designs:
             own = next(iter(self.data.designs.values())).scale
             k = min(len(own), len(scale))
             scale[:k] = own[:k]

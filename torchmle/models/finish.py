@@ -93,10 +93,7 @@ def _separation(model: GenericLikelihoodModel, pmap: ParamMap, objective: Object
     if not bool((extreme & (signs != 0)).any()):
         return None
     design = next(iter(model.data.designs.values()))
-    centre = design.cross.mean.clone() if design.constant is not None else torch.zeros_like(design.cross.mean)
-    if design.constant is not None:
-        centre[design.constant] = 0.0
-    separation = find_separation((design.X - centre.to(design.X)) / design.scale.to(design.X), signs, extreme)
+    separation = find_separation((design.X - design.means.to(design.X)) / design.scale.to(design.X), signs, extreme)
     if separation is None:
         return None
     labels = model.data.rows.labels

@@ -41,7 +41,8 @@ def run_fit(model: GenericLikelihoodModel, request: FitRequest) -> Results:
     names = param_names(model, request)
     method = request.method or "newton"
     optimizer = _optimizer(method, request, model.endog.dtype)
-    pmap = model.make_map(names, standardize=bool(request.options.get("standardize", True)))
+    raw = not request.options.get("standardize", True)
+    pmap = model.make_map(names, "raw" if raw else "scaled" if method == "newton" else "standardised")
     pmap = constrain(pmap, request.fixed, request.constraints)
     objective = model.make_objective(pmap)
     enough_rows(model, pmap)

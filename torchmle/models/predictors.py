@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from typing import Any, ClassVar
 
@@ -18,7 +18,7 @@ from ..likelihood.objective import derivatives_on
 from ..likelihood.predictor import Predictor, PredictorObjective
 from ..optim.base import Options, Status, minimise
 from ..optim.registry import make_optimizer
-from ..params.map import ParamMap, uncentring
+from ..params.map import ParamMap, Units, uncentring
 from ..params.natural import Natural, PredictorSpec
 from ..results.results import Results
 from .base import DATA_KEYWORDS, GenericLikelihoodModel
@@ -125,36 +125,26 @@ class LinearPredictorModel(GenericLikelihoodModel):
 
     # ---- the engine's view
 
-    def make_map(self, names: Any, standardize: bool = True) -> ParamMap:
+    def make_map(self, names: Any, units: Units = "scaled") -> ParamMap:
         """Return the map from coefficients of the user's columns to those of standardised ones."""
+        designs = self.data.designs
         links: list[str] = []
         naturals: dict[int, Natural] = {}
-        scales, blocks = [], []
-        for j, (name, design) in enumerate(self.data.designs.items()):
+        for j, (name, design) in enumerate(designs.items()):
             natural = self._natural(name, design)
             if natural is not None:
                 naturals[len(links)] = natural
-            plain = j == 0 and natural is None
-            links += list(design.terms) if plain else [f"{name}:{t}" for t in design.terms]
-            shift = design.shift if standardize else None
-            eye = torch.eye(len(design.terms), dtype=torch.float64, device="cpu")
-            matrix = None if shift is None else uncentring(shift, design.constant, design.cross.mean)
-            blocks.append(eye if matrix is None else matrix)
-            scales.append(design.scale if standardize else torch.ones_like(design.scale))
+            links += list(design.terms) if j == 0 and natural is None else [f"{name}:{t}" for t in design.terms]
         links = [naturals[0].name if i == 0 and 0 in naturals else n for i, n in enumerate(links)]
-        uncentre = (
-            torch.block_diag(*blocks)  # type: ignore[no-untyped-call]
-            if standardize and any(d.shift is not None for d in self.data.designs.values())
-            else None
-        )
-        return ParamMap(tuple(names), tuple(links), torch.cat(scales), uncentre, naturals)
+        shifts = tuple(_shift(design, units) for design in designs.values())
+        scales = [torch.ones_like(d.scale) if units == "raw" else d.scale for d in designs.values()]
+        uncentre = _uncentre(list(designs.values()), shifts)
+        return ParamMap(tuple(names), tuple(links), torch.cat(scales), uncentre, naturals, shifts=shifts)
 
     def make_objective(self, pmap: ParamMap) -> PredictorObjective:
         """Return the log-likelihood as a function of its linear predictors."""
-        centred = pmap.uncentre is not None
         predictors = []
-        for j, design in enumerate(self.data.designs.values()):
-            shift = design.shift if centred else None
+        for j, (design, shift) in enumerate(zip(self.data.designs.values(), pmap.shifts, strict=True)):
             offset = self.data.offset if j == 0 else self.known_part(j)
             predictors.append(Predictor(design.X, None if shift is None else shift.to(design.X), offset))
 
@@ -225,9 +215,7 @@ class LinearPredictorModel(GenericLikelihoodModel):
         y = y if self.data.offset is None else y - self.data.offset[::stride]
         X = first.X[::stride]
         start = zero.clone()
-        centre = first.cross.mean.clone() if first.constant is not None else torch.zeros_like(first.cross.mean)
-        if first.constant is not None:
-            centre[first.constant] = 0.0
+        centre = first.means
         objective = LeastSquares(X.double(), y.double(), centre.to(X.device), None)
         try:
             solution = solve(objective)
@@ -285,6 +273,25 @@ class LinearPredictorModel(GenericLikelihoodModel):
         if which == "linear" or which in names:
             return etas[0 if which == "linear" else names.index(which)]
         raise OptionError(unknown("which", which, dict.fromkeys(["mean", "linear", *names])))
+
+
+def _shift(design: Design, units: Units) -> Tensor | None:
+    """Return what is taken off the columns in every chunk: all means for first-order methods, else far ones."""
+    if units == "raw" or design.constant is None:
+        return None
+    return design.means if units == "standardised" else design.shift
+
+
+def _uncentre(designs: Sequence[Design], shifts: Sequence[Tensor | None]) -> Tensor | None:
+    """Return d link / d working, block by block, or None where nothing is centred."""
+    if all(shift is None for shift in shifts):
+        return None
+    blocks = []
+    for design, shift in zip(designs, shifts, strict=True):
+        matrix = None if shift is None else uncentring(shift, design.constant, design.cross.mean)
+        blocks.append(torch.eye(len(design.terms), dtype=torch.float64, device="cpu") if matrix is None else matrix)
+    joined: Tensor = torch.block_diag(*blocks)  # type: ignore[no-untyped-call]
+    return joined
 
 
 def _finite_or_worst(value: float) -> float:

@@ -12,12 +12,16 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass, field, replace
+from typing import Literal
 
 import torch
 from torch import Tensor
 
 from ..linalg import symmetric
 from .natural import Natural
+
+Units = Literal["raw", "scaled", "standardised"]
+"""What optimizers see: the user's units, columns divided by their scale, or centred as well (first-order methods)."""
 
 
 @dataclass(frozen=True)
@@ -33,6 +37,7 @@ class ParamMap:
     basis, origin : under linear constraints scale * working = origin + basis gamma, with F < K orthonormal columns;
         without them gamma is scale * working itself.
     held : link-scale values of parameters fixed by name, by position.
+    shifts : what is taken off the columns of each predictor in every chunk, or None.
     """
 
     names: tuple[str, ...]
@@ -43,6 +48,7 @@ class ParamMap:
     basis: Tensor | None = None
     origin: Tensor | None = None
     held: Mapping[int, float] = field(default_factory=dict)
+    shifts: tuple[Tensor | None, ...] = ()
 
     @property
     def free(self) -> int:

@@ -239,9 +239,7 @@ def closed_form(data: ModelData, seconds: float = 0.0) -> tuple[Fit, torch.Tenso
         The bread is ``(X'WX)^-1`` in gamma.
     """
     design = next(iter(data.designs.values()))
-    centre = design.cross.mean.clone() if design.constant is not None else torch.zeros_like(design.cross.mean)
-    if design.constant is not None:
-        centre[design.constant] = 0.0
+    centre = design.means
     weights = None if data.weights is None else data.weights.values
     y = data.endog if data.offset is None else data.endog - data.offset
     objective = LeastSquares(design.X, y, centre, weights)
