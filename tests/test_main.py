@@ -28,6 +28,15 @@ def test_it_shows_a_first_result_and_its_device():
         assert text in done.stdout
 
 
+def test_a_reader_that_leaves_early_sees_no_traceback():
+    command = [sys.executable, "-u", "-m", "torchmle", "--device", "cpu"]
+    with subprocess.Popen(command, cwd=ROOT, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True) as process:
+        assert process.stdout.readline().startswith("torchmle")
+        process.stdout.close()
+        assert process.stderr.read() == ""
+    assert process.returncode == 0
+
+
 @pytest.mark.parametrize(("arguments", "says"), [
     (["--device", "gpu"], "torchmle: Unknown device 'gpu'. Did you mean 'cpu'?"),
     (["--device", "cuda:99"], "torchmle: device='cuda:99' was asked for, but"),

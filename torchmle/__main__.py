@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import argparse
+import os
 import sys
 from collections.abc import Sequence
 
@@ -89,6 +90,9 @@ def main(arguments: Sequence[str] | None = None) -> int:
     except TorchmleError as error:
         print(f"torchmle: {error}", file=sys.stderr)
         return 2
+    except BrokenPipeError:  # the reader has gone, as in "| head"; Python would write once more at its exit
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        return 0
 
 
 def _demonstrate(device: str) -> int:
@@ -104,7 +108,7 @@ def _demonstrate(device: str) -> int:
 
     tobit = Tobit.from_formula(HOURS, mroz, device=where).fit()
     print(f"3. Another likelihood: hours of work, zero or more ({datasets.describe('mroz').title})\n")
-    print(tobit.summary())
+    print(tobit.summary(), flush=True)
     return 0 if ols.converged and normal.converged and tobit.converged else 1
 
 

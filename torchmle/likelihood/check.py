@@ -103,8 +103,9 @@ def check_likelihood(
                 raise
             return _only_whole(function, inputs, rows, what, error)
         _check_graph(values, inputs, what)
-        again = _evaluate(function, sample, inputs, what)
-        if not _same(values, again, exactly=True):
+        pairs = [(values, _evaluate(function, sample, inputs, what))]
+        pairs.append((_evaluate(function, sample, near, what), _evaluate(function, sample, near, what)))
+        if not all(_same(*pair, exactly=True) for pair in pairs):
             raise LikelihoodError(
                 f"{what} gave different values for the same parameters. Draw random numbers once, in __init__ or "
                 "as row_data, and switch dropout off."

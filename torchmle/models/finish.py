@@ -48,6 +48,7 @@ def finish(
     method: str,
     engine: str,
     seconds: float,
+    wrong: str | None = None,
 ) -> tuple[Fit, Tensor | None]:
     """Return the fit with its verdict, and the bread where the point is a maximum."""
     separation = _separation(model, pmap, objective, found)
@@ -77,7 +78,7 @@ def finish(
         nobs=float(weights.values.sum()) if freq and weights is not None else float(model.nobs),
         free=pmap.free,
         flat=() if separation else tuple(flat),
-        notes=() if separation is None else (separation,),
+        notes=tuple(note for note in (separation, wrong) if note is not None),
     )
     bread = inverse_spd(factor) if fit.converged and factor is not None else None
     return fit, bread

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING
 import torch
 from torch import Tensor
 
-from ..errors import ConvergenceWarning, OptionError, SeparationWarning, warn
+from ..errors import ConvergenceWarning, LikelihoodError, OptionError, SeparationWarning, warn
 from ..likelihood.lifting import PLAIN, LayoutError, LiftedObjective, disagreement, tolerance
 from ..likelihood.objective import Objective
 from ..likelihood.opaque import OpaqueObjective
@@ -23,7 +23,7 @@ from ..results.results import Results, build_inference, check_inference
 from .finish import finish, make_record, working_moments
 from .problem import VERDICT, LikelihoodProblem
 from .request import FitRequest
-from .start import checked, enough_rows, finite_start, param_names, refine_on_sample, starting_point
+from .start import audit_at, checked, enough_rows, finite_start, param_names, refine_on_sample, starting_point
 from .views import refuse_unmasked
 
 if TYPE_CHECKING:
@@ -55,7 +55,10 @@ def run_fit(model: GenericLikelihoodModel, request: FitRequest) -> Results:
         start, found = _maximise(model, objective, pmap, gamma, given, optimizer, request)
     if isinstance(objective, LiftedObjective):
         objective, engine, found = _verified(objective, engine, pmap, found, model.endog.dtype)
-    fit, bread = finish(model, pmap, objective, found, method, engine, time.perf_counter() - begin)
+    wrong = audit_at(model, objective, pmap, found.x) if found.at.finite else None
+    if wrong is not None:
+        found = replace(found, status=Status.WRONG_DERIVATIVES)
+    fit, bread = finish(model, pmap, objective, found, method, engine, time.perf_counter() - begin, wrong)
     record = make_record(model, request, method, dict(zip(names, start.tolist(), strict=True)), fit.seconds)
     inference = build_inference(model, fit, bread, cov_type, request.cov_kwds, request.use_t, False)
     results = Results(model, fit, inference, record, summarise)
@@ -76,6 +79,9 @@ def _maximise(
     gamma = gamma if given else refine_on_sample(objective, pmap, gamma, optimizer.name)
     problem = LikelihoodProblem(objective, pmap)
     finite_start(model, problem, gamma)
+    wrong = audit_at(model, objective, pmap, gamma)
+    if wrong is not None:
+        raise LikelihoodError(wrong)
     tol = VERDICT[model.endog.dtype]
     found = minimise(optimizer, problem, gamma, verdict_tol=tol, callback=request.callback, maxfun=request.maxfun)
     return pmap.theta(gamma), found

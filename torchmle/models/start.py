@@ -10,6 +10,7 @@ import torch
 from torch import Tensor
 
 from ..errors import LikelihoodError, OptionError, listing
+from ..likelihood.audit import audit
 from ..likelihood.check import check_likelihood, check_returned, describe_not_finite
 from ..likelihood.lifting import PLAIN, lift
 from ..likelihood.objective import Objective, derivatives_on
@@ -25,6 +26,9 @@ if TYPE_CHECKING:
 
 SAMPLE_FROM = 20_000
 """Rows above which a fit without starting values begins with a sample of the rows."""
+
+AUDIT_ROWS = 500
+"""Rows on which derivatives are compared with differences."""
 
 
 def param_names(model: GenericLikelihoodModel, request: FitRequest) -> tuple[str, ...]:
@@ -128,6 +132,17 @@ def refine_on_sample(objective: Objective, pmap: ParamMap, gamma: Tensor, method
             return gamma
         gamma, size = found.x, size * 20
     return gamma
+
+
+def audit_at(model: GenericLikelihoodModel, objective: Objective, pmap: ParamMap, gamma: Tensor) -> str | None:
+    """Return what is wrong with the derivatives of a user's own likelihood near a point; ready-made ones are tested."""
+    if type(model).__module__.startswith("torchmle.models"):
+        return None
+    generator = torch.Generator(device="cpu").manual_seed(16)
+    near = gamma + 1e-3 * torch.randn(len(gamma), generator=generator, dtype=torch.float64, device="cpu")
+    names = [f"direction {j + 1}" for j in range(pmap.free)] if pmap.basis is not None else list(pmap.link_names)
+    found = audit(_sample(objective, AUDIT_ROWS), pmap.working, pmap.working_jacobian(), near, names)
+    return None if found is None else f"{type(model).__name__}.{model.likelihood_name()}: {found.text}"
 
 
 def finite_start(model: GenericLikelihoodModel, problem: LikelihoodProblem, gamma: Tensor) -> None:

@@ -62,6 +62,7 @@ class Status(Enum):
     FLAT = "flat"
     NO_MAXIMUM = "no_maximum"
     SEPARATED = "separated"
+    WRONG_DERIVATIVES = "wrong_derivatives"
     NOT_FINITE = "not_finite"
     STOPPED = "stopped"
     INTERRUPTED = "interrupted"
@@ -84,6 +85,7 @@ _SENTENCES = {
     "or remove the parameters named.",
     Status.SEPARATED: "No maximum likelihood estimate exists: some rows are predicted perfectly, and the "
     "log-likelihood rises for ever along a combination of columns. Leave out the columns or the rows named.",
+    Status.WRONG_DERIVATIVES: "Autograd and differences of the log-likelihood disagree at the returned point.",
     Status.NOT_FINITE: "The log-likelihood or its derivatives are not finite around this point. "
     "Look for a parameter that runs to a bound of its range, and for log, sqrt or division at zero.",
     Status.STOPPED: "The callback asked to stop.",
