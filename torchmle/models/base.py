@@ -340,7 +340,8 @@ class GenericLikelihoodModel:
         Parameters
         ----------
         start_params : starting values in the units of the results: a sequence, a dict or a Series by name.
-        method : ``"newton"`` (default), ``"bfgs"``, ``"lbfgs"``, ``"sgd"`` or ``"adam"``.
+        method : ``"newton"`` (default), ``"bfgs"``, ``"lbfgs"``, ``"bhhh"``; ``"sgd"``, ``"adam"``, ``"adagrad"``,
+            ``"rmsprop"`` or ``"torch:CLASS"``; ``"scipy:NAME"``.
         maxiter, maxfun : limits on iterations and on evaluations of the log-likelihood.
         tol : scaled gradient ``g' (-H)^-1 g`` at which the method stops; default 1e-10 (1e-4 in float32). The verdict
             ``converged`` always uses the default.

@@ -15,7 +15,7 @@ from ..likelihood.lifting import PLAIN, LayoutError, LiftedObjective, disagreeme
 from ..likelihood.objective import Objective
 from ..likelihood.opaque import OpaqueObjective
 from ..optim.base import Optimizer, OptimResult, Options, Status, judge, minimise
-from ..optim.registry import make_optimizer
+from ..optim.registry import is_first_order, make_optimizer
 from ..params.constraints import constrain
 from ..params.map import ParamMap
 from ..report.summary import summarise
@@ -41,6 +41,8 @@ def run_fit(model: GenericLikelihoodModel, request: FitRequest) -> Results:
     names = param_names(model, request)
     method = request.method or "newton"
     optimizer = _optimizer(method, request, model.endog.dtype)
+    if method == "bhhh" and model.is_scalar:
+        raise OptionError("method='bhhh' needs scores by row, and a scalar loglike has none. Use 'bfgs' or 'newton'.")
     raw = not request.options.get("standardize", True)
     pmap = model.make_map(names, "raw" if raw else "scaled" if method == "newton" else "standardised")
     pmap = constrain(pmap, request.fixed, request.constraints)
@@ -76,7 +78,7 @@ def _maximise(
     request: FitRequest,
 ) -> tuple[Tensor, OptimResult]:
     """Run the method from the start, or from the estimate on a sample where nobody gave a start."""
-    gamma = gamma if given else refine_on_sample(objective, pmap, gamma, optimizer.name)
+    gamma = gamma if given else refine_on_sample(objective, pmap, gamma, request.method or "newton")
     problem = LikelihoodProblem(objective, pmap)
     finite_start(model, problem, gamma)
     wrong = audit_at(model, objective, pmap, gamma)
@@ -123,7 +125,7 @@ def default_cov(model: GenericLikelihoodModel, asked: str | None) -> str:
 
 def _optimizer(method: str, request: FitRequest, dtype: torch.dtype) -> Optimizer:
     options = {k: v for k, v in request.options.items() if k != "standardize"}
-    if "standardize" in request.options and method not in ("sgd", "adam"):
-        raise OptionError(f"standardize is an option of 'sgd' and 'adam'; {method!r} always scales.")
+    if "standardize" in request.options and not is_first_order(method):
+        raise OptionError(f"standardize is an option of 'sgd' and the like; {method!r} always scales.")
     common = Options(request.maxiter, request.tol or VERDICT[dtype], request.seed or 0)
     return make_optimizer(method, common, request.batch_size, options)

@@ -41,6 +41,11 @@ class LikelihoodProblem:
         hessian = None if m.hessian is None else -self.map.pull_matrix(m.hessian)
         return Evaluation(-m.llf, gradient, hessian)
 
+    def outer_products(self, x: Tensor) -> Tensor:
+        """Return the sum of the outer products of the (weighted) scores in gamma."""
+        self.evaluations += 1
+        return self.map.pull_matrix(self.objective.outer_products(self.map.working(x), 1))
+
     def batch(self, index: Tensor) -> LikelihoodProblem:
         """Return the problem on some of the rows."""
         return LikelihoodProblem(self.objective.take(index.to(self.objective.device)), self.map)

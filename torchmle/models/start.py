@@ -16,7 +16,7 @@ from ..likelihood.lifting import PLAIN, lift
 from ..likelihood.objective import Objective, derivatives_on
 from ..likelihood.opaque import OpaqueObjective
 from ..optim.base import Options, Status, minimise
-from ..optim.registry import make_optimizer
+from ..optim.registry import is_first_order, make_optimizer
 from ..params.map import ParamMap
 from .problem import LikelihoodProblem
 from .request import FitRequest, as_params
@@ -121,7 +121,7 @@ def checked(
 
 def refine_on_sample(objective: Objective, pmap: ParamMap, gamma: Tensor, method: str) -> Tensor:
     """Return the estimate on a sample of the rows, a better start for the full data, or the start itself."""
-    if objective.rows <= SAMPLE_FROM or not objective.separable or method in ("sgd", "adam"):
+    if objective.rows <= SAMPLE_FROM or not objective.separable or is_first_order(method):
         return gamma
     size = max(2_000, 10 * len(gamma))
     while size <= objective.rows // 5:

@@ -48,6 +48,10 @@ class Problem(Protocol):
         """Return value, gradient and Hessian up to ``order``."""
         ...
 
+    def outer_products(self, x: Tensor) -> Tensor:
+        """Return the sum of the outer products of the scores of the rows."""
+        ...
+
     def batch(self, index: Tensor) -> Problem:
         """Return the same problem on some of the rows."""
         ...

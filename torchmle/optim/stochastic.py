@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field, replace
 from typing import Any
 
@@ -20,22 +20,28 @@ class StochasticOptions(Options):
     """Add the learning rate, the batch size, and what the torch optimizer takes besides (``momentum``, ...).
 
     ``lr`` None is one over the largest curvature of the mean negative log-likelihood at the start for SGD (divided by
-    four on mini-batches), and 0.05 for Adam. ``batch_size`` None means all rows.
+    four on mini-batches), and 0.05 for adaptive methods (0.01 on mini-batches). ``schedule`` maps the epoch to a factor
+    of ``lr``. ``batch_size`` None means all rows.
     """
 
     lr: float | None = None
+    schedule: Callable[[int], float] | None = None
     batch_size: int | None = None
     extra: Mapping[str, Any] = field(default_factory=dict)
 
 
 class Stochastic(Optimizer):
-    """Step through epochs with a torch optimizer on the mean negative log-likelihood."""
+    """Step through epochs with a torch optimizer on the mean negative log-likelihood.
+
+    ``kind`` is any class of ``torch.optim`` whose steps need gradients only.
+    """
 
     default_maxiter = 2000
     order = 2
 
-    def __init__(self, options: Options) -> None:
+    def __init__(self, options: Options, kind: type[torch.optim.Optimizer] = torch.optim.SGD) -> None:
         super().__init__(options)
+        self.kind, self.name = kind, kind.__name__.lower()
         self.settings = options if isinstance(options, StochasticOptions) else StochasticOptions(**vars(options))
 
     def init(self, problem: Problem, x: Tensor, at: Evaluation) -> State:
@@ -44,20 +50,26 @@ class Stochastic(Optimizer):
             return State(x, at, Status.NOT_FINITE)
         point = torch.nn.Parameter(x.clone())
         full = self.settings.batch_size is None or self.settings.batch_size >= problem.rows
-        rate = self.settings.lr or self._rate(at, problem.rows, full)
+        rate = self.settings.lr or self._default_rate(at, problem.rows, full)
         generator = torch.Generator(device="cpu").manual_seed(self.options.seed)
-        torch_optimizer = self._create(point, rate)
-        return State(x, at, memory=(torch_optimizer, point, generator, 0))
+        inner = self.kind([point], lr=rate, **self.settings.extra)  # type: ignore[call-arg]
+        return State(x, at, memory=(inner, point, generator, 0))
 
-    def _create(self, point: torch.nn.Parameter, rate: float) -> torch.optim.Optimizer:
-        raise NotImplementedError
-
-    def _rate(self, at: Evaluation, rows: int, full: bool) -> float:
-        raise NotImplementedError
+    def _default_rate(self, at: Evaluation, rows: int, full: bool) -> float:
+        """Return one over the largest mean curvature for plain gradient steps, a fixed rate for adaptive ones."""
+        if self.kind is not torch.optim.SGD:
+            return 0.05 if full else 0.01
+        assert at.hessian is not None
+        curvature = float(torch.linalg.eigvalsh(at.hessian).abs().max()) / rows
+        return (1.0 if full else 0.25) / max(curvature, 1e-12)
 
     def step(self, problem: Problem, state: State) -> State:
         """Run one epoch; a full-batch method is checked exactly every few epochs."""
         optimizer, point, generator, epoch = state.memory
+        if self.settings.schedule is not None:
+            for group in optimizer.param_groups:
+                base = group.setdefault("initial_lr", group["lr"])
+                group["lr"] = base * self.settings.schedule(epoch)
         size = self.settings.batch_size
         if size is None or size >= problem.rows:
             at = state.at
@@ -89,29 +101,3 @@ class Stochastic(Optimizer):
         assert at.gradient is not None
         point.grad = at.gradient / rows
         optimizer.step()
-
-
-class SGD(Stochastic):
-    """Run ``torch.optim.SGD``; ``momentum`` and its other arguments come through the options."""
-
-    name = "sgd"
-
-    def _create(self, point: torch.nn.Parameter, rate: float) -> torch.optim.Optimizer:
-        return torch.optim.SGD([point], lr=rate, **self.settings.extra)
-
-    def _rate(self, at: Evaluation, rows: int, full: bool) -> float:
-        assert at.hessian is not None
-        curvature = float(torch.linalg.eigvalsh(at.hessian).abs().max()) / rows
-        return (1.0 if full else 0.25) / max(curvature, 1e-12)
-
-
-class Adam(Stochastic):
-    """Run ``torch.optim.Adam``; ``betas`` and its other arguments come through the options."""
-
-    name = "adam"
-
-    def _create(self, point: torch.nn.Parameter, rate: float) -> torch.optim.Optimizer:
-        return torch.optim.Adam([point], lr=rate, **self.settings.extra)
-
-    def _rate(self, at: Evaluation, rows: int, full: bool) -> float:
-        return 0.05 if full else 0.01
