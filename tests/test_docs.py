@@ -22,6 +22,9 @@ from pathlib import Path
 import pytest
 
 import torchmle as tm
+from torchmle.inference.cov import ESTIMATORS
+from torchmle.optim.base import Status
+from torchmle.optim.registry import METHODS
 
 ROOT = Path(__file__).parents[1]
 DOCS = ROOT / "docs"
@@ -122,6 +125,16 @@ def test_every_public_function_and_class_has_an_example():
 def test_the_reference_lists_every_public_name():
     page = (DOCS / "reference.md").read_text(encoding="utf-8")
     assert not [name for name in tm.__all__ if f"`{name}" not in page and f"`tm.{name}" not in page]
+
+
+@pytest.mark.parametrize(("page", "names"), [
+    ("reference.md", METHODS),
+    ("howto/standard-errors.md", ESTIMATORS),
+    ("explanation/convergence.md", [status.value for status in Status]),
+])  # fmt: skip
+def test_a_table_lists_every_choice(page, names):
+    text = (DOCS / page).read_text(encoding="utf-8")
+    assert not [name for name in names if f"`{name}`" not in text]
 
 
 def rewrite(path: Path) -> None:
