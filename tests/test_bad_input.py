@@ -123,9 +123,7 @@ def own(body: Any, method: str = "loglikeobs", extra: Any = (), data: Any = DF, 
 
 def declared(body: Any, predictors: Any = None, **formulas: Any) -> Any:
     """A fit of a declarative model whose density is ``body(model, y, *etas)``."""
-    kind = type(
-        "Mine", (tm.LinearPredictorModel,), {"predictors": predictors or {"mu": "1"}, "logdensity": body}
-    )
+    kind = type("Mine", (tm.LinearPredictorModel,), {"predictors": predictors or {"mu": "1"}, "logdensity": body})
     return kind.from_formula("y ~ x", DF, **formulas).fit()
 
 

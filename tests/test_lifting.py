@@ -76,6 +76,14 @@ FORMS = {
 }
 
 
+def lifted_engine(predictors, others):
+    counts = (
+        f"{n} {what}{'' if n == 1 else 's'}"
+        for n, what in ((predictors, "linear predictor"), (others, "other parameter"))
+    )
+    return f"lifted autograd ({', '.join(counts)})"
+
+
 def data(seed=0):
     rng = np.random.default_rng(seed)
     X = np.column_stack([np.ones(N), rng.normal(size=(N, 3))])
@@ -95,7 +103,7 @@ def both(function, extra, seed=0):
 def test_lifted_equals_plain(name):
     function, extra, predictors, others = FORMS[name]
     lifted, plain = (m.fit(cov_type="HC0") for m in both(function, extra))
-    assert lifted.engine == f"lifted: {predictors} linear predictors, {others} other parameters"
+    assert lifted.engine == lifted_engine(predictors, others)
     assert "switched off" in plain.engine
     assert lifted.converged
     assert plain.converged

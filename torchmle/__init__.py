@@ -6,7 +6,47 @@ Public names load on first use, and torch with them, so that ``import torchmle``
 from __future__ import annotations
 
 import importlib
-from typing import Any
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:  # what __getattr__ loads, for type checkers
+    from . import testing as testing
+    from .data import datasets as datasets
+    from .data.constant import add_constant as add_constant
+    from .errors import CollinearityWarning as CollinearityWarning
+    from .errors import ConvergenceWarning as ConvergenceWarning
+    from .errors import DataError as DataError
+    from .errors import DataWarning as DataWarning
+    from .errors import DeviceError as DeviceError
+    from .errors import FormulaError as FormulaError
+    from .errors import LikelihoodError as LikelihoodError
+    from .errors import OptionError as OptionError
+    from .errors import SeparationWarning as SeparationWarning
+    from .errors import TorchmleError as TorchmleError
+    from .errors import TorchmleWarning as TorchmleWarning
+    from .errors import UndefinedStatisticError as UndefinedStatisticError
+    from .models.base import GenericLikelihoodModel as GenericLikelihoodModel
+    from .models.binary import Logit as Logit
+    from .models.binary import Probit as Probit
+    from .models.count import NegativeBinomial as NegativeBinomial
+    from .models.count import Poisson as Poisson
+    from .models.linear import OLS as OLS
+    from .models.linear import WLS as WLS
+    from .models.predictors import LinearPredictorModel as LinearPredictorModel
+    from .params.natural import predictor as predictor
+    from .results.compare import Comparison as Comparison
+    from .results.compare import compare as compare
+    from .results.linear import LinearResults as LinearResults
+    from .results.results import Results as Results
+    from .special import log1mexp as log1mexp
+    from .special import log_diff_ndtr as log_diff_ndtr
+    from .special import log_ndtr as log_ndtr
+    from .special import log_sigmoid as log_sigmoid
+    from .special import nb2_logpmf_log as nb2_logpmf_log
+    from .special import nbinom_logpmf as nbinom_logpmf
+    from .special import normal_logpdf as normal_logpdf
+    from .special import poisson_logpmf as poisson_logpmf
+    from .special import poisson_logpmf_log as poisson_logpmf_log
+    from .special import softplus as softplus
 
 __version__ = "0.1.0"
 

@@ -96,7 +96,10 @@ def _offset(given: ExtraInputs, column: Any, rows: Rows) -> tuple[FloatArray | N
         rows = rows.drop(np.isnan(exposure), "exposure missing")
         if (exposure <= 0).any():
             bad = rows.index[exposure <= 0]
-            raise DataError(f"exposure is not positive in {len(bad)} rows (e.g. row {listing(bad, 3)}).")
+            raise DataError(
+                f"exposure is not positive in {len(bad)} rows (e.g. row {listing(bad, 3)}), and its logarithm enters. "
+                "Drop these rows or correct the exposure."
+            )
         total = np.log(exposure) if total is None else total + np.log(exposure)
     return total, rows
 

@@ -97,11 +97,16 @@ def _read(text: object, what: str, columns: list[str]) -> Any:
     try:
         return Formula(text, _context={"__formulaic_variables_available__": columns})
     except FormulaicError as error:
-        plain = re.sub(r"\x1b\[[0-9;]*m|[\u29da\u29db]", "", str(error)).strip()
+        plain = plain_message(error)
         hint = ""
         if re.search(r"operator '(<|>|=|!)", plain):
             hint = " Comparisons go inside I(...), as in I(y > 0) ~ x."
         raise FormulaError(f"Cannot read {what} {text!r}: {plain}{hint}") from error
+
+
+def plain_message(error: Exception) -> str:
+    """Return formulaic's message without the colours of a terminal."""
+    return re.sub(r"\x1b\[[0-9;]*m|[\u29da\u29db]", "", str(error)).strip()
 
 
 def _part(name: str, text: str, formula: Any, columns: list[str]) -> Part:

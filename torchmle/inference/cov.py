@@ -71,7 +71,8 @@ class Covariance:
 
 
 def _nonrobust(parts: Ingredients, _: Correction) -> tuple[Tensor, str]:
-    return parts.scale * parts.bread, "inverse of the observed information"
+    text = "inverse of the observed information" if parts.scale == 1.0 else "s^2 times the inverse of X'X"
+    return parts.scale * parts.bread, text
 
 
 def _opg(parts: Ingredients, _: Correction) -> tuple[Tensor, str]:
@@ -81,7 +82,7 @@ def _opg(parts: Ingredients, _: Correction) -> tuple[Tensor, str]:
             f"cov_type='opg' is not defined here: the outer product of the scores of {parts.objective.rows} rows "
             f"is singular for {parts.params} parameters. Use 'nonrobust' or 'HC1'."
         )
-    return inverse_spd(factor), "inverse of the outer product of the scores"
+    return parts.scale**2 * inverse_spd(factor), "inverse of the outer product of the scores"
 
 
 def _hc0(parts: Ingredients, _: Correction) -> tuple[Tensor, str]:

@@ -16,7 +16,7 @@ from ..errors import listing
 from .objective import Objective
 
 STEP = 1e-4
-"""Step in comparable units (a coefficient times the scale of its column)."""
+"""Step as a share of a row's log-likelihood, which no change of units alters."""
 
 AGREE = 1e-3
 """Relative disagreement of a row's derivative that is no difference error."""
@@ -45,11 +45,16 @@ def audit(
     """
     if objective.dtype != torch.float64:
         return None
-    here = objective.values(working(gamma)).double().cpu()
-    scores = objective.scores(working(gamma)) if objective.separable else _total(objective, working(gamma))
-    scores = scores @ jacobian
+
+    def scores_at(point: Tensor) -> Tensor:
+        at = working(point)
+        return (objective.scores(at) if objective.separable else _total(objective, at)) @ jacobian
+
     generator = torch.Generator(device="cpu").manual_seed(17)
-    signs = (torch.randint(0, 2, (len(gamma),), generator=generator, device="cpu") * 2 - 1).to(torch.float64)
+    units = _units(_values(objective, working, gamma), scores_at(gamma), gamma)
+    gamma = gamma + 0.01 * units * torch.randn(len(gamma), generator=generator, dtype=torch.float64, device="cpu")
+    here, scores = _values(objective, working, gamma), scores_at(gamma)
+    signs = units * (torch.randint(0, 2, (len(gamma),), generator=generator, device="cpu") * 2 - 1)
     bad = _disagree(objective, working, gamma, signs, scores @ signs)
     if bad is _UNSETTLED:
         return Finding(
@@ -60,11 +65,11 @@ def audit(
         return _grainy(objective, working, gamma, signs, here)
     for j, name in enumerate(names):
         unit = torch.zeros_like(gamma)
-        unit[j] = 1.0
-        one = _disagree(objective, working, gamma, unit, scores[:, j])
+        unit[j] = units[j]
+        one = _disagree(objective, working, gamma, unit, scores @ unit)
         if one is not None and one is not _UNSETTLED:
-            return _finding(one, name)
-    return _finding(bad, "a combination of the parameters")
+            return _finding(one, name, float(units[j]))
+    return _finding(bad, "a combination of the parameters", 1.0)
 
 
 @dataclass(frozen=True)
@@ -76,6 +81,13 @@ class _Gap:
 
 
 _UNSETTLED = _Gap(0, 0, 0.0, 0.0)
+
+
+def _units(values: Tensor, scores: Tensor, gamma: Tensor) -> Tensor:
+    """Return the size of a move in each parameter that changes a row's log-likelihood by about its own size."""
+    size = scores.square().mean(0).sqrt() / values[torch.isfinite(values)].square().mean().sqrt()
+    typical = gamma.abs().clamp(min=1e-3)
+    return torch.where(torch.isfinite(size) & (size > 0), torch.minimum(1 / size, 10 * (1 + gamma.abs())), typical)
 
 
 def _total(objective: Objective, working: Tensor) -> Tensor:
@@ -127,10 +139,10 @@ def _grainy(
     )
 
 
-def _finding(gap: _Gap, name: str) -> Finding:
+def _finding(gap: _Gap, name: str, unit: float) -> Finding:
     where = f"in {gap.count} of {gap.rows} rows" if gap.rows > 1 else "of the sum"
     return Finding(
-        f"its derivative with respect to {name} is wrong {where}: autograd gives {gap.ours:.6g}, differences "
-        f"give {gap.theirs:.6g}. Look for .detach(), .item(), float(...), round or a torch function without a "
+        f"its derivative with respect to {name} is wrong {where}: autograd gives {gap.ours / unit:.6g}, differences "
+        f"give {gap.theirs / unit:.6g}. Look for .detach(), .item(), float(...), round or a torch function without a "
         f"derivative ({listing(['torch.special.bessel_*', 'airy_ai', 'zeta'])})."
     )

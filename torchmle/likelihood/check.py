@@ -104,13 +104,17 @@ def check_likelihood(
             return _only_whole(function, inputs, rows, what, error)
         _check_graph(values, inputs, what)
         pairs = [(values, _evaluate(function, sample, inputs, what))]
-        pairs.append((_evaluate(function, sample, near, what), _evaluate(function, sample, near, what)))
+        try:
+            pairs.append((_evaluate(function, sample, near, what), _evaluate(function, sample, near, what)))
+            evaluable = True
+        except LikelihoodError:  # the point is ours, not the user's
+            evaluable = False
         if not all(_same(*pair, exactly=True) for pair in pairs):
             raise LikelihoodError(
                 f"{what} gave different values for the same parameters. Draw random numbers once, in __init__ or "
                 "as row_data, and switch dropout off."
             )
-        return _coupled(function, inputs, count, what) or _coupled(function, near, count, what)
+        return _coupled(function, inputs, count, what) or (_coupled(function, near, count, what) if evaluable else None)
 
 
 def _evaluate(function: Callable[[Rows, Tensor], Tensor], rows: Rows, inputs: Tensor, what: str) -> Tensor:

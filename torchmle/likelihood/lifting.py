@@ -130,13 +130,20 @@ def lift(plain: OpaqueObjective, working: Tensor) -> tuple[OpaqueObjective, str]
         generator = torch.Generator(device="cpu").manual_seed(20)
         noise = torch.randn(len(working), generator=generator, dtype=torch.float64, device="cpu")
         index = torch.arange(0, plain.rows, max(1, plain.rows // VERIFY_ROWS), device=plain.device)
-        for point in (working, working + 1e-3 * (1 + working.abs()) * noise):
+        for point in (working, working + (1e-3 * working.abs() + 1e-5) * noise):
             gap = disagreement(lifted.take(index).moments(point), plain.take(index), point)
             if not gap <= tolerance(plain.dtype):
                 return plain, f"{PLAIN} (lifted derivatives differ by {gap:.1e})"
     except Exception as error:  # lifting is an optimisation: whatever it cannot do, plain autograd does
         return plain, f"{PLAIN} (lifting failed: {type(error).__name__}: {error})"
-    return lifted, f"lifted: {len(cut.found)} linear predictors, {len(cut.direct)} other parameters"
+    return (
+        lifted,
+        f"lifted ({_count(len(cut.found), 'linear predictor')}, {_count(len(cut.direct), 'other parameter')})",
+    )
+
+
+def _count(number: int, what: str) -> str:
+    return f"{number} {what}{'' if number == 1 else 's'}"
 
 
 def tolerance(dtype: torch.dtype) -> float:

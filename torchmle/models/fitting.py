@@ -23,7 +23,16 @@ from ..results.results import Results, build_inference, check_inference
 from .finish import finish, make_record, working_moments
 from .problem import VERDICT, LikelihoodProblem
 from .request import FitRequest
-from .start import audit_at, checked, enough_rows, finite_start, param_names, refine_on_sample, starting_point
+from .start import (
+    audit_at,
+    checked,
+    enough_rows,
+    finite_start,
+    param_names,
+    refine_on_sample,
+    starting_point,
+    with_typical_sizes,
+)
 from .views import refuse_unmasked
 
 if TYPE_CHECKING:
@@ -45,6 +54,7 @@ def run_fit(model: GenericLikelihoodModel, request: FitRequest) -> Results:
         raise OptionError("method='bhhh' needs scores by row, and a scalar loglike has none. Use 'bfgs' or 'newton'.")
     raw = not request.options.get("standardize", True)
     pmap = model.make_map(names, "raw" if raw else "scaled" if method == "newton" else "standardised")
+    pmap = with_typical_sizes(model, pmap, request) if not raw else pmap
     pmap = constrain(pmap, request.fixed, request.constraints)
     objective = model.make_objective(pmap)
     enough_rows(model, pmap)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Mapping
+from dataclasses import replace
 from typing import TYPE_CHECKING, Any
 
 import torch
@@ -61,6 +62,20 @@ def _own_start(model: GenericLikelihoodModel) -> Any:
     return start() if callable(start) else start
 
 
+def with_typical_sizes(model: GenericLikelihoodModel, pmap: ParamMap, request: FitRequest) -> ParamMap:
+    """Return the map with parameters that belong to no column in units of their starting values, where given."""
+    given = request.start_params if request.start_params is not None else _own_start(model)
+    loose = [i for i, name in enumerate(pmap.names) if name in model.extra_params and i not in pmap.naturals]
+    if given is None or not loose:
+        return pmap
+    size = as_params(given, pmap.names, "start_params").abs()
+    scale = pmap.scale.clone()
+    for i in loose:
+        if float(size[i]) > 10.0 or 0 < float(size[i]) < 0.1:
+            scale[i] = 1 / size[i]
+    return replace(pmap, scale=scale)
+
+
 def starting_point(
     model: GenericLikelihoodModel, request: FitRequest, pmap: ParamMap, objective: Objective
 ) -> tuple[Tensor, bool]:
@@ -103,7 +118,7 @@ def checked(
 
     generator = torch.Generator(device="cpu").manual_seed(18)
     noise = torch.randn(len(gamma), generator=generator, dtype=torch.float64, device="cpu")
-    near = pmap.working(gamma + 0.01 * (1 + gamma.abs()) * noise).to(at)
+    near = pmap.working(gamma + (0.01 * gamma.abs() + 1e-5) * noise).to(at)
     reason = check_likelihood(rows_of, at, near, objective.rows, objective.device, what)
     if not isinstance(objective, OpaqueObjective):
         if reason is not None:
@@ -138,10 +153,8 @@ def audit_at(model: GenericLikelihoodModel, objective: Objective, pmap: ParamMap
     """Return what is wrong with the derivatives of a user's own likelihood near a point; ready-made ones are tested."""
     if type(model).__module__.startswith("torchmle.models"):
         return None
-    generator = torch.Generator(device="cpu").manual_seed(16)
-    near = gamma + 1e-3 * torch.randn(len(gamma), generator=generator, dtype=torch.float64, device="cpu")
     names = [f"direction {j + 1}" for j in range(pmap.free)] if pmap.basis is not None else list(pmap.link_names)
-    found = audit(_sample(objective, AUDIT_ROWS), pmap.working, pmap.working_jacobian(), near, names)
+    found = audit(_sample(objective, AUDIT_ROWS), pmap.working, pmap.working_jacobian(), gamma, names)
     return None if found is None else f"{type(model).__name__}.{model.likelihood_name()}: {found.text}"
 
 

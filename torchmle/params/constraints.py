@@ -11,6 +11,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
+from ..data.formula import plain_message
 from ..errors import OptionError, unknown
 from .map import ParamMap
 
@@ -81,7 +82,7 @@ def _equations(pmap: ParamMap, constraints: Any) -> tuple[list[Tensor], list[Ten
             raise OptionError(unknown(f"parameter in the constraint {text!r}:", error.args[0], pmap.names)) from error
         except (FormulaicError, ValueError, TypeError, RuntimeError) as error:
             raise OptionError(
-                f"Cannot read the constraint {text!r}: {error}. Write 'x1 = x2' or '2*a + b = 1'."
+                f"Cannot read the constraint {text!r}: {plain_message(error)} Write 'x1 = x2' or '2*a + b = 1'."
             ) from error
         matrix = np.asarray(read.constraint_matrix, dtype=np.float64)
         for row, value in zip(matrix, np.asarray(read.constraint_values, dtype=np.float64), strict=True):

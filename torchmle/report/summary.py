@@ -205,5 +205,5 @@ def _notes(results: Results) -> list[str]:
         notes.append(f"Dropped as exactly collinear: {', '.join(dropped)}.")
     if results.record.dtype == "float32":
         notes.append("Computed in float32: about six digits of the estimates are right.")
-    notes.append(f"Derivatives: {results.engine}.")
+    notes.append(f"Computed by: {results.engine}.")
     return [*notes, *results.fit.notes]

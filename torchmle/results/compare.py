@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 import math
+import time
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 import numpy as np
@@ -173,7 +174,9 @@ def compare_ols(results: Results) -> Comparison:
     reason = _no_ols(results)
     if reason:
         raise OptionError(f"compare_ols() needs a continuous response and a linear first predictor; {reason}.")
+    begin = time.perf_counter()
     fit, bread, solution = closed_form(data)
+    fit = replace(fit, seconds=time.perf_counter() - begin)
     cov_type = results.cov_type if results.cov_type in ("HC0", "HC1", "cluster") else "nonrobust"
     if data.weights is not None and data.weights.kind == "sampling_weights" and cov_type == "nonrobust":
         cov_type = "HC1"
@@ -181,7 +184,10 @@ def compare_ols(results: Results) -> Comparison:
     inference = build_inference(results.model, fit, bread, cov_type, kwds, None, True)
     base = Results(results.model, fit, inference, results.record, results.reporter)
     name = "WLS (closed form)" if data.weights is not None else "OLS (closed form)"
-    return compare({name: with_solution(base, solution), results.method: results}, reference=name)
+    if isinstance(results, LinearResults):
+        return compare({name: results}, reference=name)
+    own = f"{type(results.model).__name__} ({results.method})"
+    return compare({name: with_solution(base, solution), own: results}, reference=name)
 
 
 def _no_ols(results: Results) -> str | None:

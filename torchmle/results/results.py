@@ -219,16 +219,20 @@ class Results:
     @property
     def aic(self) -> float:
         """Return ``-2 llf + 2 K``."""
+        self._need_likelihood("aic")
         return -2 * self.llf + 2 * self.fit.free
 
     @property
     def bic(self) -> float:
         """Return ``-2 llf + K log(n)``."""
+        self._need_likelihood("bic")
         return -2 * self.llf + math.log(self.nobs) * self.fit.free
 
     @cached_property
     def llnull(self) -> float:
         """Return the maximised log-likelihood with only a constant in the first predictor."""
+        if self.fit.map.basis is not None:
+            raise UndefinedStatisticError("llnull is not defined under fixed parameters or constraints.")
         return self.model.null_llf(self)
 
     @property
@@ -244,9 +248,17 @@ class Results:
     @property
     def llr_pvalue(self) -> float:
         """Return the chi-squared p-value of ``llr`` with ``df_model`` degrees of freedom."""
+        self._need_likelihood("llr_pvalue")
         if self.df_model == 0:
             raise UndefinedStatisticError("llr_pvalue is not defined for a model without slopes.")
         return float(special.chdtrc(self.df_model, self.llr))
+
+    def _need_likelihood(self, what: str) -> None:
+        weights = self.model.data.weights
+        if weights is not None and weights.kind == "sampling_weights":
+            raise UndefinedStatisticError(
+                f"{what} is not defined under sampling_weights, which make the likelihood a pseudo-likelihood."
+            )
 
     @property
     def prsquared(self) -> float:
