@@ -4,8 +4,10 @@ from __future__ import annotations
 
 import difflib
 import sys
+import threading
 import warnings
-from collections.abc import Iterable
+from collections.abc import Iterable, Iterator
+from contextlib import contextmanager
 
 
 class TorchmleError(ValueError):
@@ -76,8 +78,27 @@ def listing(items: Iterable[object], most: int = 8) -> str:
     return ", ".join(seen[:most]) + rest
 
 
+_collected = threading.local()
+
+
+@contextmanager
+def collecting_notes() -> Iterator[list[str]]:
+    """Collect what is warned of meanwhile in this thread, so that a summary can repeat it."""
+    before: list[str] | None = getattr(_collected, "notes", None)
+    _collected.notes = []
+    try:
+        yield _collected.notes
+    finally:
+        if before is not None:
+            before.extend(_collected.notes)
+        _collected.notes = before
+
+
 def warn(message: str, category: type[TorchmleWarning]) -> None:
     """Warn at the line of the user's own code, the first one outside this package."""
+    notes: list[str] | None = getattr(_collected, "notes", None)
+    if notes is not None:
+        notes.append(message)
     level = 1
     frame = sys._getframe(0)
     while frame.f_back is not None and str(frame.f_globals.get("__name__", "")).startswith("torchmle"):

@@ -11,7 +11,7 @@ import pandas as pd
 import torch
 from torch import Tensor
 
-from ..errors import DataError, DataWarning, OptionError, unknown, warn
+from ..errors import CollinearityWarning, DataError, DataWarning, FormulaError, OptionError, unknown, warn
 from .design import Design, build_design, ones
 from .extras import ExtraInputs, Extras, Weights, read_extras, row_tensor
 from .formula import Formulas, Part, materialise, parse
@@ -19,7 +19,7 @@ from .frames import as_frame, check_columns, column_names, frame_index, frame_le
 from .groups import Groups, encode
 from .matrix import as_matrix, default_names, missing_and_infinite
 from .rows import BoolArray, Rows, refuse_infinite
-from .vectors import FloatArray, align, is_missing, numeric_vector
+from .vectors import FloatArray, align, is_missing, numeric_vector, plain
 
 
 @dataclass(frozen=True)
@@ -49,6 +49,7 @@ class ModelData:
     offset_names : which of ``offset`` and ``exposure`` were given, with the column name where it was one.
     weights, groups, row_data : as given, for the rows in use.
     rows : which rows of the user's data these are, and why others are not.
+    notes : what was warned of while the data were read.
     frame, formulas, context : the user's table (not copied), the formulas, and the names they take from the caller.
     """
 
@@ -64,6 +65,7 @@ class ModelData:
     frame: Any = None
     formulas: Formulas | None = None
     context: Mapping[str, Any] = field(default_factory=dict)
+    notes: tuple[str, ...] = ()
 
     @property
     def device(self) -> torch.device:
@@ -90,14 +92,16 @@ def from_arrays(endog: Any, matrices: Mapping[str, Any], extras: ExtraInputs, op
     """Build the data of a model from arrays, frames or tensors; a matrix given as None is an intercept."""
     labels = {name: "exog" if j == 0 else name for j, name in enumerate(matrices)}
     read = {name: as_matrix(m, labels[name]) if m is not None else None for name, m in matrices.items()}
-    n = len(endog) if hasattr(endog, "__len__") else 0
+    n = len(plain(endog, "endog")) if np.ndim(plain(endog, "endog")) else 0
+    if n == 0:
+        raise DataError(f"endog has no rows (shape {np.shape(plain(endog, 'endog'))}).")
     index = next((r[2] for r in read.values() if r and r[2] is not None), getattr(endog, "index", None))
     first = next((r[0] for r in read.values() if r), None)
     total = len(index) if isinstance(index, pd.Index) else (len(first) if first is not None else n)
     rows = Rows(index if isinstance(index, pd.Index) else pd.RangeIndex(total))
     if total < 2:
         raise DataError(f"The data have {total} rows; at least two are needed.")
-    y = numeric_vector(align(endog, "endog", rows.index, total), "endog")
+    y = numeric_vector(align(plain(endog, "endog"), "endog", rows.index, total), "endog")
     rows = rows.drop(np.isnan(y), "endog missing")
     tensors: dict[str, tuple[Tensor, list[str]]] = {}
     for name, item in read.items():
@@ -106,7 +110,7 @@ def from_arrays(endog: Any, matrices: Mapping[str, Any], extras: ExtraInputs, op
     found, rows = read_extras(extras, None, rows)
     rows.settle(options.missing)
     used = None if rows.used is None else torch.from_numpy(np.flatnonzero(rows.used))
-    endog_name = str(getattr(endog, "name", None) or "y")
+    endog_name = str((endog.name if isinstance(endog, pd.Series) else None) or "y")
     endog_tensor = _tensor(rows.take(y), options)
     refuse_infinite(rows.take(y), "endog", rows.labels)
     designs = {}
@@ -159,7 +163,8 @@ def from_frame(
         raise DataError("The data have 1 row; at least two are needed.")
     frame = take_columns(data, wanted)
     rows = Rows(frame_index(data))
-    for name in wanted:
+    frame, context = _borrow(formulas, frame, context, rows)
+    for name in frame.columns:
         rows = rows.drop(is_missing(frame[name].array), f"{name} missing")
     found, rows = read_extras(extras, data, rows)
     rows.settle(options.missing)
@@ -175,18 +180,45 @@ def from_frame(
     return _finish(endog, name, designs, found, rows, options, extras, data, formulas, context)
 
 
+def _borrow(
+    formulas: Formulas, frame: pd.DataFrame, context: Mapping[str, Any], rows: Rows
+) -> tuple[pd.DataFrame, Mapping[str, Any]]:
+    """Make columns of the caller's arrays that a formula uses, so that they are aligned and masked as all others."""
+    own = {}
+    for name in formulas.variables:
+        if name not in frame.columns and isinstance(context.get(name), (pd.Series, np.ndarray, Tensor, list)):
+            value = align(context[name], f"{name!r} in the formula", rows.index, rows.total)
+            own[name] = value.detach().cpu().numpy() if isinstance(value, Tensor) else value
+    if not own:
+        return frame, context
+    added = {k: v.to_numpy() if isinstance(v, pd.Series) else np.asarray(v) for k, v in own.items()}
+    return frame.assign(**added), {k: v for k, v in context.items() if k not in own}
+
+
+def _with_lag(frame: pd.DataFrame, context: Mapping[str, Any], rows: Rows) -> Mapping[str, Any]:
+    """Let ``lag`` look at the rows of the data as they were given, not at those that are left."""
+
+    def lag(series: pd.Series, periods: int = 1) -> pd.Series:
+        whole = frame.get(series.name)
+        if whole is None or len(series) != rows.count:
+            raise FormulaError("lag() in a formula takes the name of a column, e.g. lag(x) or lag(x, 2).")
+        moved = pd.Series(numeric_vector(whole, f"Column {series.name!r}")).shift(periods).to_numpy()
+        return pd.Series(rows.take(moved), series.index)
+
+    return {**context, "lag": lag}
+
+
 def _evaluate(
     formulas: Formulas, frame: pd.DataFrame, context: Mapping[str, Any], rows: Rows
 ) -> tuple[dict[str, FloatArray], dict[str, Any], Rows]:
     """Evaluate all formulas on the rows in use; rows in which a term gives NaN go, with a warning."""
     parts: dict[str, Part] = {"response": formulas.response, **formulas.parts}
-    subset = prepare(rows.take(frame), formulas.categorical)
+    subset = prepare(rows.take(frame), formulas.categorical, formulas.arithmetic)
     while True:
         matrices, specs = {}, {}
+        own = _with_lag(frame, context, rows)
         for name, part in parts.items():
-            matrices[name], specs[name] = materialise(
-                _bare(part, subset), subset, context, f"the formula {part.text!r}"
-            )
+            matrices[name], specs[name] = materialise(_bare(part, subset), subset, own, f"the formula {part.text!r}")
         before = rows
         for name, X in matrices.items():
             for j, term in enumerate(specs[name].column_names):
@@ -194,12 +226,23 @@ def _evaluate(
                     refuse_infinite(X[:, j], f"The term {term!r}", rows.labels)
         bad, cause = _not_a_number(matrices, specs)
         if not bad.any():
+            _check_terms(matrices, specs)
             return matrices, specs, rows
         rows = rows.drop_among_used(bad, cause)
         warn(f"{int(bad.sum())} rows were dropped because the formula gives no number for them ({cause}).", DataWarning)
         rows.settle("drop")
         subset = subset.loc[~bad] if before.count == len(subset) else subset
-        subset = prepare(subset, formulas.categorical)
+        subset = prepare(subset, formulas.categorical, formulas.arithmetic)
+
+
+def _check_terms(matrices: Mapping[str, FloatArray], specs: Mapping[str, Any]) -> None:
+    """Refuse an empty right-hand side; warn of terms that give no column."""
+    for name, X in matrices.items():
+        if X.shape[1] == 0:
+            raise DataError(f"The formula for {name!r} gives no column: it has neither an intercept nor a regressor.")
+        for term, columns in specs[name].term_slices.items():
+            if columns.stop == columns.start and str(term) not in ("0", "1"):
+                warn(f"The term {str(term)!r} gives no column: it has one level only.", CollinearityWarning)
 
 
 def _bare(part: Part, subset: pd.DataFrame) -> Any:
@@ -234,7 +277,7 @@ def _response(matrix: FloatArray, spec: Any, text: str) -> FloatArray:
 
 
 def _tensor(array: FloatArray, options: DataOptions) -> Tensor:
-    return torch.tensor(array, dtype=options.dtype, device=options.device)
+    return torch.tensor(np.ascontiguousarray(array), dtype=options.dtype, device=options.device)
 
 
 def _finish(

@@ -91,6 +91,9 @@ def build_design(name: str, terms: Sequence[str], X: Tensor, spec: Any, collinea
         With ``collinear="raise"``, naming the columns; or if no column is left.
     """
     terms = tuple(terms)
+    twice = sorted({t for t in terms if terms.count(t) > 1})
+    if twice:
+        raise DataError(f"{name!r} has several columns called {listing(twice)}. Rename the columns of the data.")
     if len(X) < len(terms):
         raise DataError(f"{len(terms)} coefficients cannot be estimated from {len(X)} rows in use: {listing(terms)}.")
     cross = cross_products(X)

@@ -94,6 +94,11 @@ def _offset(given: ExtraInputs, column: Any, rows: Rows) -> tuple[FloatArray | N
     if given.exposure is not None:
         exposure = column(given.exposure, "exposure")
         rows = rows.drop(np.isnan(exposure), "exposure missing")
+        if np.isinf(exposure).any():
+            bad = rows.index[np.isinf(exposure)]
+            raise DataError(
+                f"exposure is infinite in {len(bad)} rows (e.g. row {listing(bad, 3)}). Correct these values."
+            )
         if (exposure <= 0).any():
             bad = rows.index[exposure <= 0]
             raise DataError(
@@ -117,6 +122,8 @@ def _weights(given: ExtraInputs, column: Any, rows: Rows) -> tuple[WeightKind | 
     if (known < 0).any() or np.isinf(known).any():
         bad = rows.index[(weights < 0) | np.isinf(weights)]
         raise DataError(f"{kind} is negative or infinite in {len(bad)} rows (e.g. row {listing(bad, 3)}).")
+    if not len(known):
+        raise DataError(f"{kind} is missing in every row.")
     if not (known > 0).any():
         raise DataError(f"{kind} is zero in every row; at least one weight must be positive.")
     if kind == "freq_weights" and (known != np.round(known)).any():

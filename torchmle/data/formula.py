@@ -49,6 +49,13 @@ class Formulas:
         return list(dict.fromkeys(names))
 
     @property
+    def arithmetic(self) -> set[str]:
+        """Return the names used inside Python expressions other than ``C(...)``."""
+        factors = [f for p in [self.response, *self.parts.values()] for term in p.formula for f in term.factors]
+        python = [str(f.expr) for f in factors if getattr(f.eval_method, "value", "") == "python"]
+        return {n for text in python if not text.startswith("C(") for n in _python_names(text, self.variables)}
+
+    @property
     def categorical(self) -> set[str]:
         """Return the names used inside ``C(...)``."""
         text = " ".join(t for p in [self.response, *self.parts.values()] for t in p.terms)
@@ -96,6 +103,10 @@ def _read(text: object, what: str, columns: list[str]) -> Any:
         raise FormulaError(f"{what[0].upper()}{what[1:]} is {text!r}; it must be a string such as 'y ~ x1 + x2'.")
     try:
         return Formula(text, _context={"__formulaic_variables_available__": columns})
+    except SyntaxError as error:
+        raise FormulaError(
+            f"Cannot read {what} {text!r}: {error.text or error.msg} is no Python expression."
+        ) from error
     except FormulaicError as error:
         plain = plain_message(error)
         hint = ""
@@ -132,7 +143,10 @@ def _data_names(formula: Any, columns: list[str]) -> set[str]:
 def _python_names(expression: str, columns: list[str]) -> set[str]:
     """Return the names in a Python factor that stand for data, quoted ones included."""
     quoted = set(re.findall(r"`([^`]+)`", expression))
-    tree = ast.parse(re.sub(r"`[^`]+`", "_", expression).strip(), mode="eval")
+    try:
+        tree = ast.parse(re.sub(r"`[^`]+`", "_", expression).strip(), mode="eval")
+    except SyntaxError as error:
+        raise FormulaError(f"The formula term {expression!r} is no Python expression: {error.msg}.") from error
     called = {n.func.id for n in ast.walk(tree) if isinstance(n, ast.Call) and isinstance(n.func, ast.Name)}
     modules = {n.value.id for n in ast.walk(tree) if isinstance(n, ast.Attribute) and isinstance(n.value, ast.Name)}
     bound = {a.arg for n in ast.walk(tree) if isinstance(n, ast.Lambda) for a in n.args.args}
@@ -190,6 +204,8 @@ def materialise(formula: Any, frame: pd.DataFrame, context: Mapping[str, Any], w
             ) from None
         except (FormulaicError, TypeError, ValueError, NameError) as error:
             raise _cannot_evaluate(error, frame, what) from error
+    if np.iscomplexobj(np.asarray(matrix)):
+        raise FormulaError(f"{what} gives complex numbers. Only real numbers are allowed; take .real or abs() first.")
     array = np.array(matrix, dtype=np.float64, order="C", copy=True)  # formulaic hands out read-only views
     return array, matrix.model_spec
 

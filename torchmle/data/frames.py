@@ -22,7 +22,10 @@ def as_frame(data: Any) -> Any:
         For a lazy frame (collect it first), an array (use the plain constructor), or an empty table.
     """
     if isinstance(data, Mapping):
-        data = pd.DataFrame(dict(data))
+        try:
+            data = pd.DataFrame(dict(data))
+        except ValueError as error:
+            raise DataError(f"data is a dict that makes no table: {error}. Give columns of the same length.") from error
     kind = type(data).__name__
     if kind == "LazyFrame":
         raise DataError("data is a LazyFrame; call .collect() first.")
@@ -72,11 +75,13 @@ def take_column(data: Any, name: str) -> pd.Series:
     if type(data).__module__.startswith("pyarrow"):
         return pd.Series(data.column(name).to_pandas())
     column = data[name]
-    if "Categorical" in str(column.dtype) or "Enum" in str(column.dtype) or "String" in str(column.dtype):
-        values = column.to_list()
-        if "Enum" in str(column.dtype):  # an Enum has an order; a polars Categorical only has the order of its rows
-            return pd.Series(pd.Categorical(values, categories=column.cat.get_categories().to_list()))
-        return pd.Series(values, dtype=object)
+    kind = str(column.dtype)
+    if kind.startswith("Enum"):  # an Enum has an order; a polars Categorical only has that of its rows
+        return pd.Series(pd.Categorical(column.to_list(), categories=list(column.dtype.categories)))
+    if kind.startswith(("Categorical", "String", "Struct", "List", "Array", "Object", "Binary")):
+        return pd.Series(column.to_list(), dtype=object)
+    if kind == "Boolean" and column.null_count():
+        return pd.Series(column.to_list(), dtype="boolean")
     return pd.Series(column.to_numpy())
 
 
@@ -87,7 +92,7 @@ def take_columns(data: Any, names: Iterable[str]) -> pd.DataFrame:
     return frame
 
 
-def prepare(frame: pd.DataFrame, categorical: set[str]) -> pd.DataFrame:
+def prepare(frame: pd.DataFrame, categorical: set[str], arithmetic: set[str]) -> pd.DataFrame:
     """Return the frame with every column in a form in which a formula does what it says.
 
     Integers become float64 (``x ** 2`` cannot overflow) unless the column is used as a category; nullable and
@@ -97,11 +102,13 @@ def prepare(frame: pd.DataFrame, categorical: set[str]) -> pd.DataFrame:
     Parameters
     ----------
     categorical : names used inside ``C(...)``, whose values name levels and must stay as they are.
+    arithmetic : names used in other expressions, in which a bool counts as 0 or 1.
     """
-    return pd.DataFrame({name: _prepare_column(frame[name], name in categorical) for name in frame.columns})
+    columns = {n: _prepare_column(frame[n], n in categorical, n in arithmetic) for n in frame.columns}
+    return pd.DataFrame(columns, index=frame.index)
 
 
-def _prepare_column(series: pd.Series, categorical: bool) -> Any:
+def _prepare_column(series: pd.Series, categorical: bool, arithmetic: bool) -> Any:
     name, dtype = f"Column {series.name!r}", series.dtype
     if isinstance(dtype, pd.CategoricalDtype):
         return series.cat.remove_unused_categories()
@@ -109,8 +116,13 @@ def _prepare_column(series: pd.Series, categorical: bool) -> Any:
         refuse_dtype(dtype, name)
     if pd.api.types.is_datetime64_any_dtype(dtype):
         refuse_dtype(np.dtype("M8[ns]"), name)
-    if categorical or (pd.api.types.is_bool_dtype(dtype) and not series.isna().any()):
-        return series.astype(bool) if pd.api.types.is_bool_dtype(dtype) else series
+    text = isinstance(dtype, (pd.StringDtype, pd.ArrowDtype)) and not pd.api.types.is_numeric_dtype(dtype)
+    if text and not pd.api.types.is_bool_dtype(dtype):
+        series, dtype = series.astype(object), np.dtype(object)
+    if pd.api.types.is_bool_dtype(dtype) and not series.isna().any():
+        return series.astype(np.float64 if arithmetic and not categorical else bool)
+    if categorical:
+        return series.astype(np.int64) if pd.api.types.is_integer_dtype(dtype) and arithmetic else series
     if pd.api.types.is_numeric_dtype(dtype):
         return pd.Series(numeric_vector(series, name), index=series.index)
     return _prepare_objects(series, name)
@@ -121,13 +133,17 @@ def _prepare_objects(series: pd.Series, name: str) -> Any:
     seen = series[~is_missing(series.to_numpy(dtype=object))]
     if not len(seen):
         raise DataError(f"{name} has no value that is not missing.")
-    if all(isinstance(v, str) for v in seen.iloc[:1000]):
+    text = [isinstance(v, str) for v in seen]
+    if all(text):
         if len(pd.to_numeric(seen, errors="coerce").dropna()) == len(seen):
             raise DataError(
                 f"{name} holds numbers stored as text (e.g. {seen.iloc[0]!r}). "
                 "Convert it with pd.to_numeric, or write C(...) to use it as categories."
             )
         return series
+    if any(text):
+        other = next(v for v, is_text in zip(seen, text, strict=True) if not is_text)
+        raise DataError(f"{name} mixes text and other values (e.g. {other!r}). Make it one or the other first.")
     with warnings.catch_warnings():
         warnings.simplefilter("ignore", DataWarning)
         values = numeric_vector(series, name)

@@ -32,12 +32,14 @@ def read_ids(value: Any, frame: Any, rows: Rows) -> tuple[str, np.ndarray[Any, A
             )
         check_columns(frame, [value], "groups")
         return value, raw_array(take_column(frame, value), f"groups {value!r}")
-    name = str(getattr(value, "name", None) or "groups")
+    name = str((value.name if isinstance(value, pd.Series) else None) or "groups")
     return name, raw_array(align(value, "groups", rows.index, rows.total), "groups")
 
 
 def encode(name: str, ids: np.ndarray[Any, Any]) -> Groups:
     """Return the codes of the ids of the rows in use; there must be two groups at least."""
+    if ids.dtype.kind == "f" and np.isinf(ids).any():
+        raise DataError(f"groups {name!r} is infinite in {int(np.isinf(ids).sum())} rows; an id must be finite.")
     codes, levels = pd.factorize(ids, sort=False)
     if len(levels) < 2:
         raise DataError(
@@ -57,6 +59,8 @@ def late_groups(value: Any, frame: Any, rows: Rows) -> Groups:
     DataError
         If the length is another, or an id is missing among the rows in use.
     """
+    if not isinstance(value, str) and not hasattr(value, "__len__"):
+        raise DataError(f"groups is {type(value).__name__}; give a column name, a Series or an array of ids.")
     unlabelled = not isinstance(value, (str, pd.Series, pd.DataFrame))
     if unlabelled and len(value) == rows.count != rows.total:
         raise DataError(
@@ -64,8 +68,12 @@ def late_groups(value: Any, frame: Any, rows: Rows) -> Groups:
             f"{rows.total} rows of the data were dropped. Pass the ids of all {rows.total} rows, a Series with the "
             "data's index, or a column name; the model drops the same rows."
         )
-    name, ids = read_ids(value, frame, rows)
-    kept = rows.take(ids)
+    if isinstance(value, pd.Series) and not rows.labels.difference(value.index).size:
+        name = str(value.name or "groups")
+        kept = raw_array(align(value, "groups", rows.labels, rows.count), "groups")
+    else:
+        name, ids = read_ids(value, frame, rows)
+        kept = rows.take(ids)
     missing = is_missing(kept)
     if missing.any():
         raise DataError(

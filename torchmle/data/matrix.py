@@ -10,8 +10,9 @@ import torch
 from torch import Tensor
 
 from ..errors import DataError
+from .frames import column_names, take_columns
 from .rows import BoolArray
-from .vectors import numeric_vector, refuse_dtype
+from .vectors import numeric_vector, plain, refuse_dtype
 
 
 def as_matrix(value: Any, what: str) -> tuple[Tensor, list[str] | None, pd.Index | None]:
@@ -22,14 +23,20 @@ def as_matrix(value: Any, what: str) -> tuple[Tensor, list[str] | None, pd.Index
     if isinstance(value, (pd.DataFrame, pd.Series)):
         frame = value.to_frame() if isinstance(value, pd.Series) else value
         return _from_frame(frame, what), [str(c) for c in frame.columns], frame.index
+    value = plain(value, what)
     if isinstance(value, Tensor):
         return _two_dimensional(_from_tensor(value), what), None, None
-    names = [str(c) for c in value.columns] if hasattr(value, "columns") else None
-    array = np.asarray(value.to_numpy() if hasattr(value, "to_numpy") else value)
+    if hasattr(value, "columns") or hasattr(value, "column_names"):  # polars and pyarrow
+        X, names, _ = as_matrix(take_columns(value, column_names(value)), what)
+        return X, names, None
+    try:
+        array = np.asarray(value)
+    except ValueError as error:
+        raise DataError(f"{what} cannot be read as a matrix: {error}.") from error
     if array.dtype == object:
         array = np.column_stack([numeric_vector(c, f"{what} column {j}") for j, c in enumerate(np.atleast_2d(array.T))])
     refuse_dtype(array.dtype, what)
-    return _two_dimensional(own_tensor(array), what), names, None
+    return _two_dimensional(own_tensor(array), what), None, None
 
 
 def own_tensor(array: np.ndarray[Any, Any]) -> Tensor:

@@ -69,7 +69,7 @@ class Rows:
 
     def settle(self, missing: str) -> None:
         """Raise if rows were lost and the user wants to hear of it, or if none is left."""
-        lost = {c: k for c, k in self.causes.items() if "weight" not in c}
+        lost = {c: k for c, k in self.causes.items() if not c.endswith(" zero")}
         text = ", ".join(f"{c}: {k}" for c, k in self.causes.items())
         if missing == "raise" and lost:
             raise DataError(

@@ -15,6 +15,7 @@ FloatArray = np.ndarray[Any, np.dtype[np.float64]]
 
 def raw_array(value: Any, what: str) -> np.ndarray[Any, Any]:
     """Return any array-like as a numpy array, (n, 1) flattened, without copying where possible."""
+    value = plain(value, what)
     if isinstance(value, torch.Tensor):
         value = value.detach().cpu().numpy()
     elif isinstance(value, (pd.Series, pd.Index)):
@@ -23,12 +24,35 @@ def raw_array(value: Any, what: str) -> np.ndarray[Any, Any]:
         value = _from_pandas(value.iloc[:, 0]) if value.shape[1] == 1 else value.to_numpy()
     elif hasattr(value, "to_numpy"):
         value = value.to_numpy()
-    array = np.asarray(value)
+    array = _as_array(value, what)
     if array.ndim == 2 and array.shape[1] == 1:
         array = array[:, 0]
     if array.ndim != 1:
         raise DataError(f"{what} has shape {array.shape}; it must be one column, (n,) or (n, 1).")
     return array
+
+
+def plain(value: Any, what: str) -> Any:
+    """Return what can be read as an array; sparse and storage-less things are refused, masked entries become NaN."""
+    if type(value).__module__.startswith("scipy.sparse"):
+        raise DataError(f"{what} is a sparse {type(value).__name__}. Give it dense, e.g. with .toarray().")
+    if isinstance(value, np.ma.MaskedArray):
+        return np.where(np.ma.getmaskarray(value), np.nan, np.asarray(value.data, dtype=np.float64))
+    if isinstance(value, torch.Tensor):
+        if value.layout != torch.strided:
+            raise DataError(f"{what} is a sparse tensor. Give it dense, with .to_dense().")
+        if value.device.type == "meta":
+            raise DataError(f"{what} is a tensor on the meta device, which holds no values.")
+        if value.dtype in (torch.bfloat16, torch.float16):
+            return value.float()
+    return value
+
+
+def _as_array(value: Any, what: str) -> np.ndarray[Any, Any]:
+    try:
+        return np.asarray(value)
+    except (TypeError, ValueError) as error:
+        raise DataError(f"{what} is {type(value).__name__} and cannot be read as an array: {error}.") from error
 
 
 def _from_pandas(series: Any) -> np.ndarray[Any, Any]:

@@ -115,7 +115,7 @@ ESTIMATORS: dict[str, Callable[[Ingredients, Correction], tuple[Tensor, str]]] =
 
 def check_cov_type(cov_type: object, weights: str | None, separable: bool) -> str:
     """Return the name of the estimator if it exists and is defined for the weights and the likelihood."""
-    if cov_type not in ESTIMATORS:
+    if not isinstance(cov_type, str) or cov_type not in ESTIMATORS:
         raise OptionError(unknown("cov_type", cov_type, ESTIMATORS))
     name = str(cov_type)
     if not separable and name != "nonrobust":

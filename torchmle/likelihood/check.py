@@ -98,6 +98,7 @@ def check_likelihood(
         try:
             values = _evaluate(function, sample, inputs, what)
             check_returned(values, count, what)
+            _check_dtype(values, at, what)
         except Exception as error:
             if count == rows:
                 raise
@@ -117,6 +118,14 @@ def check_likelihood(
         return _coupled(function, inputs, count, what) or (_coupled(function, near, count, what) if evaluable else None)
 
 
+def _check_dtype(values: Tensor, at: Tensor, what: str) -> None:
+    if values.dtype != at.dtype:
+        raise LikelihoodError(
+            f"{what} returned {values.dtype}, but the model computes in {at.dtype}, so that digits are lost. Look for "
+            ".float(), .half() or dtype=... inside it."
+        )
+
+
 def _evaluate(function: Callable[[Rows, Tensor], Tensor], rows: Rows, inputs: Tensor, what: str) -> Tensor:
     try:
         return function(rows, inputs)
@@ -124,6 +133,8 @@ def _evaluate(function: Callable[[Rows, Tensor], Tensor], rows: Rows, inputs: Te
         raise
     except Exception as error:
         hint = ""
+        if isinstance(error, (IndexError, RuntimeError)) and ("size" in str(error) or "index" in str(error)):
+            hint = " Parameters beside the columns of exog are declared by extra_params = ('name', ...)."
         if "requires grad" in str(error) and "numpy" in str(error):
             hint = " A numpy function was called on a tensor of the parameters: use the torch function of that name."
         raise LikelihoodError(f"{what} raised {type(error).__name__}: {error}.{hint}") from error

@@ -138,7 +138,7 @@ def lift(plain: OpaqueObjective, working: Tensor) -> tuple[OpaqueObjective, str]
         return plain, f"{PLAIN} (lifting failed: {type(error).__name__}: {error})"
     return (
         lifted,
-        f"lifted ({_count(len(cut.found), 'linear predictor')}, {_count(len(cut.direct), 'other parameter')})",
+        f"lifted autograd ({_count(len(cut.found), 'linear predictor')}, {_count(len(cut.direct), 'other parameter')})",
     )
 
 

@@ -10,6 +10,7 @@ from torch import Tensor
 
 from ..config import chunk_rows
 from ..workers import map_ranges
+from .check import check_returned
 from .moments import to_host
 from .objective import Chunk, Objective, derivatives_on
 
@@ -41,15 +42,29 @@ class OpaqueObjective(Objective):
         weights: Tensor | None = None,
         separable: bool = True,
         index: Tensor | None = None,
+        rowwise: bool = True,
+        what: str = "loglikeobs",
     ) -> None:
         self.function, self.rows, self.params, self.columns = function, rows, params, columns
         self.device, self.dtype, self.weights = device, dtype, weights
-        self.separable, self.index = separable, index
+        self.separable, self.index, self.rowwise, self.what = separable, index, rowwise, what
         self.chunk = chunk_rows(columns, device, dtype.itemsize) if separable else rows
 
     def parts(self) -> dict[str, Any]:
         """Return the arguments that make the same objective."""
-        names = ("function", "rows", "params", "device", "dtype", "columns", "weights", "separable", "index")
+        names = (
+            "function",
+            "rows",
+            "params",
+            "device",
+            "dtype",
+            "columns",
+            "weights",
+            "separable",
+            "index",
+            "rowwise",
+            "what",
+        )
         return {name: getattr(self, name) for name in names}
 
     def take(self, index: Tensor) -> OpaqueObjective:
@@ -85,7 +100,8 @@ class OpaqueObjective(Objective):
     def row_values(self, working: Tensor, start: int, stop: int) -> Tensor:
         """Return the log-likelihoods of some rows."""
         rows = slice(start, stop)
-        return self.function(rows if self.index is None else self.index[rows], working)
+        values = self.function(rows if self.index is None else self.index[rows], working)
+        return check_returned(values, stop - start if self.rowwise else 1, self.what)
 
     def _total(self, params: Tensor, start: int, stop: int) -> Tensor:
         values = self.row_values(params, start, stop)

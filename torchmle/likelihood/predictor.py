@@ -13,6 +13,7 @@ import torch
 from torch import Tensor
 
 from ..config import chunk_rows
+from .check import check_returned
 from .objective import Chunk, Objective
 
 Density = Callable[[slice | Tensor, list[Tensor]], Tensor]
@@ -46,11 +47,13 @@ class PredictorObjective(Objective):
         density: Density,
         weights: Tensor | None = None,
         index: Tensor | None = None,
+        what: str = "logdensity",
     ) -> None:
         self.predictors = list(predictors)
         self.density = density
         self.weights = weights
         self.index = index
+        self.what = what
         first = self.predictors[0].X
         self.rows, self.device, self.dtype = len(first), first.device, first.dtype
         self.sizes = [p.X.shape[1] for p in self.predictors]
@@ -61,7 +64,7 @@ class PredictorObjective(Objective):
         """Return the objective of some of the rows."""
         inner = index if self.index is None else self.index[index]
         weights = None if self.weights is None else self.weights[index]
-        return PredictorObjective([p.take(index) for p in self.predictors], self.density, weights, inner)
+        return PredictorObjective([p.take(index) for p in self.predictors], self.density, weights, inner, self.what)
 
     def etas(self, columns: Sequence[Tensor], working: Tensor, rows: slice) -> list[Tensor]:
         """Return the predictors of some rows as new leaves."""
@@ -72,7 +75,8 @@ class PredictorObjective(Objective):
         return out
 
     def _density(self, rows: slice, etas: list[Tensor]) -> Tensor:
-        return self.density(rows if self.index is None else self.index[rows], etas)
+        values = self.density(rows if self.index is None else self.index[rows], etas)
+        return check_returned(values, len(etas[0]), self.what)
 
     def row_values(self, working: Tensor, start: int, stop: int) -> Tensor:
         """Return the log-likelihoods of some rows."""

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import copy
 from collections.abc import Mapping, Sequence
+from dataclasses import replace
 from typing import Any, TypeVar
 
 import numpy as np
@@ -14,7 +15,7 @@ from ..config import resolve_device
 from ..data.batch import DataOptions, ModelData, from_arrays, from_frame
 from ..data.extras import WEIGHT_KINDS, ExtraInputs
 from ..data.formula import caller_names
-from ..errors import OptionError, UndefinedStatisticError, unknown
+from ..errors import OptionError, UndefinedStatisticError, collecting_notes, unknown
 from ..likelihood.objective import Objective, derivatives_on
 from ..params.map import ParamMap, Units
 from ..results.results import Results
@@ -22,7 +23,7 @@ from ..workers import settled_threads
 from .fitting import run_fit
 from .problem import opaque_objective
 from .request import FitRequest, as_params, refuse_fit_options
-from .support import refuse_extras
+from .support import check_extra_params, refuse_extras
 from .views import moved, predict_opaque
 
 M = TypeVar("M", bound="GenericLikelihoodModel")
@@ -104,8 +105,9 @@ class GenericLikelihoodModel:
             extras = ExtraInputs(offset, exposure, freq_weights, var_weights, sampling_weights, groups, row_data)
             options = DataOptions(missing, collinear, *resolve_device(device, dtype))
             self._check_predictors(exogs, "array")
-            with settled_threads(), derivatives_on(options.device):
+            with settled_threads(), derivatives_on(options.device), collecting_notes() as notes:
                 _data = from_arrays(endog, self._matrices(exog, exogs), extras, options)
+            _data = replace(_data, notes=tuple(notes))
         self._install(_data)
 
     @classmethod
@@ -147,8 +149,9 @@ class GenericLikelihoodModel:
         options = DataOptions(missing, collinear, *resolve_device(device, dtype))
         first, others = cls._formulas(formulas)
         context = caller_names([formula, *others.values()], 2)
-        with settled_threads(), derivatives_on(options.device):
+        with settled_threads(), derivatives_on(options.device), collecting_notes() as notes:
             prepared = from_frame(formula, data, first, others, extras, options, context)
+        prepared = replace(prepared, notes=tuple(notes))
         return cls(prepared.endog, next(iter(prepared.designs.values())).X, _data=prepared)
 
     @classmethod
@@ -183,14 +186,16 @@ class GenericLikelihoodModel:
                 raise OptionError(f"row_data {name!r} would hide an attribute of the model; choose another name.")
             setattr(self, name, tensor)
         refuse_extras(data, type(self).__name__, self.takes_exposure, self.takes_var_weights)
-        self.check_endog()
+        with collecting_notes() as notes:
+            self.check_endog()
+        self.data = replace(self.data, notes=(*self.data.notes, *notes))
 
     # ---- what a subclass writes
 
     def loglikeobs(self, params: Tensor) -> Tensor:
         """Return the (n,) log-likelihoods at ``params``; override this one."""
-        values: Tensor = -self.nloglikeobs(params)
-        return values
+        values = self.nloglikeobs(params)
+        return -values if isinstance(values, Tensor) else values  # the check says what is wrong with anything else
 
     def nloglikeobs(self, params: Tensor) -> Tensor:
         """Return minus the (n,) log-likelihoods; the alternative to ``loglikeobs``."""
@@ -230,6 +235,7 @@ class GenericLikelihoodModel:
     @property
     def param_names(self) -> tuple[str, ...]:
         """Return the names of the parameters: the columns of exog, what was appended to them, ``extra_params``."""
+        check_extra_params(self.extra_params, self.data)
         return tuple(dict.fromkeys([*self.exog_names, *self.extra_params]))
 
     # ---- the engine's view
@@ -377,7 +383,7 @@ class GenericLikelihoodModel:
             maxfun=maxfun,
             disp=disp,
             callback=callback,
-            options=dict(options or {}),
+            options=options if options is not None else {},
         )
         with settled_threads():
             return moved(self, device)._fit(request)

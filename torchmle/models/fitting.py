@@ -48,8 +48,10 @@ def run_fit(model: GenericLikelihoodModel, request: FitRequest) -> Results:
     cov_type = default_cov(model, request.cov_type)
     check_inference(model, cov_type, request.cov_kwds, separable=not model.is_scalar)
     names = param_names(model, request)
-    method = request.method or "newton"
+    method = request.method if request.method is not None else "newton"
     optimizer = _optimizer(method, request, model.endog.dtype)
+    if request.batch_size is not None and model.is_scalar:
+        raise OptionError("batch_size needs log-likelihoods by row, and this model has a scalar loglike.")
     if method == "bhhh" and model.is_scalar:
         raise OptionError("method='bhhh' needs scores by row, and a scalar loglike has none. Use 'bfgs' or 'newton'.")
     raw = not request.options.get("standardize", True)
@@ -88,7 +90,11 @@ def _maximise(
     request: FitRequest,
 ) -> tuple[Tensor, OptimResult]:
     """Run the method from the start, or from the estimate on a sample where nobody gave a start."""
-    gamma = gamma if given else refine_on_sample(objective, pmap, gamma, request.method or "newton")
+    gamma = (
+        gamma
+        if given
+        else refine_on_sample(objective, pmap, gamma, request.method if request.method is not None else "newton")
+    )
     problem = LikelihoodProblem(objective, pmap)
     finite_start(model, problem, gamma)
     wrong = audit_at(model, objective, pmap, gamma)

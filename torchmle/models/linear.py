@@ -10,7 +10,7 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from ..errors import OptionError
+from ..errors import OptionError, collecting_notes
 from ..params.natural import predictor
 from ..report.summary import summarise
 from ..results.linear import closed_form, with_solution
@@ -78,10 +78,11 @@ class OLS(LinearPredictorModel):
         cov_type = default_cov(self, request.cov_type)
         check_inference(self, cov_type, request.cov_kwds, separable=True)
         self._check_rows()
-        fit, bread, solution = closed_form(self.data)
+        with collecting_notes() as notes:
+            fit, bread, solution = closed_form(self.data)
         seconds = time.perf_counter() - begin
         record = make_record(self, request, "closed form", {}, seconds)
-        fit = replace(fit, seconds=seconds)
+        fit = replace(fit, seconds=seconds, notes=tuple(notes))
         inference = build_inference(self, fit, bread, cov_type, request.cov_kwds, request.use_t, True)
         return with_solution(Results(self, fit, inference, record, summarise), solution)
 

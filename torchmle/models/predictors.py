@@ -70,6 +70,10 @@ class LinearPredictorModel(GenericLikelihoodModel):
     @classmethod
     def _specs(cls) -> dict[str, PredictorSpec]:
         """Return the predictors in order, a bare string as its default formula."""
+        if not isinstance(cls.predictors, Mapping):
+            raise OptionError(
+                f"{cls.__name__}.predictors is {cls.predictors!r}; it must be a dict: predictors = {{'mu': '1'}}."
+            )
         if not cls.predictors:
             raise OptionError(f"{cls.__name__} lists no predictors. Set predictors = {{'mu': '1'}} in the class.")
         for name in cls.predictors:
@@ -154,7 +158,8 @@ class LinearPredictorModel(GenericLikelihoodModel):
 
         weights = self.data.weights
         own = weights is not None and weights.kind == "var_weights"
-        return PredictorObjective(predictors, density, None if weights is None or own else weights.values)
+        multiply = None if weights is None or own else weights.values
+        return PredictorObjective(predictors, density, multiply, what=f"{type(self).__name__}.logdensity")
 
     def known_part(self, position: int) -> Tensor | None:
         """Return the known part of a predictor after the first; models with ``var_weights`` put them there."""

@@ -72,4 +72,6 @@ def opaque_objective(model: GenericLikelihoodModel, params: int) -> OpaqueObject
         columns=width,
         weights=None if weights is None else weights.values,
         separable=not scalar,
+        rowwise=not scalar,
+        what=f"{type(model).__name__}.{model.likelihood_name()}",
     )

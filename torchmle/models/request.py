@@ -39,16 +39,35 @@ class FitRequest:
     options: Mapping[str, Any] = field(default_factory=dict)
 
     def __post_init__(self) -> None:
-        for name in ("maxiter", "batch_size", "maxfun"):
-            value = getattr(self, name)
-            if value is not None and (isinstance(value, bool) or value != int(value) or value < (name != "maxiter")):
-                raise OptionError(
-                    f"{name}={value!r} must be a {'non-negative' if name == 'maxiter' else 'positive'} whole number."
-                )
-        if self.tol is not None and not 0 < self.tol < math.inf:
+        for name, least in (("maxiter", 0), ("batch_size", 1), ("maxfun", 1), ("seed", 0)):
+            check_whole(name, getattr(self, name), least)
+        if self.method is not None and (not isinstance(self.method, str) or not self.method):
+            raise OptionError(f"method={self.method!r} must be the name of a method, e.g. 'newton' or 'bfgs'.")
+        if self.tol is not None and not 0 < as_number("tol", self.tol) < math.inf:
             raise OptionError(f"tol={self.tol!r} must be positive and finite; the default is 1e-10.")
         if self.callback is not None and not callable(self.callback):
             raise OptionError(f"callback is {type(self.callback).__name__}; it must be a function of one argument.")
+        for name in ("cov_kwds", "options", "fixed"):
+            value = getattr(self, name)
+            if value is not None and not isinstance(value, Mapping):
+                raise OptionError(f"{name} is {value!r}; it must be a dict.")
+
+
+def as_number(name: str, value: Any) -> float:
+    """Return an option that is a real number."""
+    if isinstance(value, (bool, str)) or not isinstance(value, (int, float, np.integer, np.floating)):
+        raise OptionError(f"{name}={value!r} must be a number.")
+    return float(value)
+
+
+def check_whole(name: str, value: Any, least: int) -> None:
+    """Raise unless an option is None or a whole number that is large enough."""
+    if value is None:
+        return
+    kind = "positive" if least else "non-negative"
+    number = as_number(name, value) if not isinstance(value, bool) else math.nan
+    if not math.isfinite(number) or number != int(number) or number < least:
+        raise OptionError(f"{name}={value!r} must be a {kind} whole number.")
 
 
 def as_params(given: Any, names: Sequence[str], what: str) -> Tensor:
@@ -59,7 +78,10 @@ def as_params(given: Any, names: Sequence[str], what: str) -> Tensor:
     OptionError
         For a wrong number, a missing or unknown name, or a value that is not finite.
     """
-    if isinstance(given, (pd.Series, Mapping)) and set(map(str, given.keys())) & set(names):
+    labelled = isinstance(given, Mapping) or (
+        isinstance(given, pd.Series) and not isinstance(given.index, pd.RangeIndex)
+    )
+    if labelled:
         for name in map(str, given.keys()):
             if name not in names:
                 raise OptionError(unknown(f"name in {what}:", name, names))
@@ -69,7 +91,10 @@ def as_params(given: Any, names: Sequence[str], what: str) -> Tensor:
         given = [given[n] for n in names]
     if isinstance(given, Tensor):
         given = given.detach().cpu().numpy()
-    array = np.array(list(given.values()) if isinstance(given, Mapping) else given, dtype=np.float64)
+    raw = np.asarray(given)
+    if raw.dtype.kind not in "iufb":
+        raise OptionError(f"{what} is {given!r}; it must hold one real number for each of {listing(names, 12)}.")
+    array = np.array(raw, dtype=np.float64)
     if array.ndim != 1 or len(array) != len(names):
         raise OptionError(
             f"{what} has shape {array.shape}, but there are {len(names)} parameters: {listing(names, 12)}. "

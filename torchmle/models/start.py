@@ -87,7 +87,10 @@ def starting_point(
     if len(candidates) == 1:
         return candidates[0], False
     few = _sample(objective, 2_000)
-    values = [few.moments(pmap.working(c), 0).llf for c in candidates]
+    try:
+        values = [few.moments(pmap.working(c), 0).llf for c in candidates]
+    except Exception:  # the check that follows says what is wrong
+        return candidates[0], False
     ranked = [(v if math.isfinite(v) else -math.inf) for v in values]
     return candidates[ranked.index(max(ranked))], False
 
@@ -169,7 +172,7 @@ def finite_start(model: GenericLikelihoodModel, problem: LikelihoodProblem, gamm
     advice = " Give start_params at which it is finite."
     if not math.isfinite(first.value):
         values = objective.values(working)
-        if objective.separable:
+        if len(values) == objective.rows:
             raise LikelihoodError(describe_not_finite(values, list(labels), names, theta) + advice)
         raise LikelihoodError(f"The log-likelihood is {float(values[0])} at start_params {listing(theta)}.{advice}")
     if objective.separable:

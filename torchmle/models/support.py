@@ -65,3 +65,15 @@ def refuse_extras(data: ModelData, model: str, takes_exposure: bool, takes_var_w
             f"var_weights are defined for normal models only, not for {model}. "
             "Use freq_weights for counts of rows or sampling_weights for survey weights."
         )
+
+
+def check_extra_params(names: Any, data: ModelData) -> None:
+    """Raise unless ``extra_params`` is a tuple of names that no column bears."""
+    if isinstance(names, str):
+        raise OptionError(
+            f"extra_params is the text {names!r}; it must be a tuple of names: extra_params = ({names!r},)."
+        )
+    columns = next(iter(data.designs.values())).terms if data.designs else ()
+    for name in names:
+        if name in columns:
+            raise OptionError(f"extra_params holds {name!r}, which is also a column of exog. Choose another name.")

@@ -28,7 +28,9 @@ def refuse_unmasked(model: GenericLikelihoodModel) -> None:
     if rows.used is None or rows.count == rows.total:
         return
     for name, value in vars(model).items():
-        if isinstance(value, (Tensor, np.ndarray, pd.Series)) and value.ndim and len(value) == rows.total:
+        array = isinstance(value, (Tensor, np.ndarray, pd.Series)) and value.ndim
+        listed = isinstance(value, (list, tuple)) and name != "exog_names"
+        if (array or listed) and len(value) == rows.total:
             raise DataError(
                 f"self.{name} has {rows.total} rows, but {rows.total - rows.count} of them were dropped. "
                 f"Give it as row_data={{{name!r}: ...}} when you build the model; it then drops the same rows."

@@ -10,6 +10,7 @@ from typing import Any
 import torch
 from torch import Tensor
 
+from ..errors import OptionError
 from ..linalg import inverse_spd
 from .base import Evaluation, Optimizer, Options, Problem, State, Status, scaled_gradient
 from .linesearch import wolfe
@@ -111,6 +112,9 @@ class LBFGS(QuasiNewton):
 
     def __init__(self, options: Options) -> None:
         super().__init__(options)
+        kept = getattr(options, "memory", 1)
+        if isinstance(kept, bool) or not isinstance(kept, int) or kept < 1:
+            raise OptionError(f"memory={kept!r} must be a whole number, 1 or more.")
         self.memory = options.memory if isinstance(options, LBFGSOptions) else LBFGSOptions.memory
 
     def _fresh(self, inverse: Tensor) -> tuple[Tensor, deque[tuple[Tensor, Tensor, float]]]:

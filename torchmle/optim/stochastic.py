@@ -9,6 +9,7 @@ from typing import Any
 import torch
 from torch import Tensor
 
+from ..errors import OptionError
 from .base import Evaluation, Optimizer, Options, Problem, State, Status, scaled_gradient
 
 CHECK_EVERY = 25
@@ -42,6 +43,9 @@ class Stochastic(Optimizer):
     def __init__(self, options: Options, kind: type[torch.optim.Optimizer] = torch.optim.SGD) -> None:
         super().__init__(options)
         self.kind, self.name = kind, kind.__name__.lower()
+        rate = getattr(options, "lr", None)
+        if rate is not None and (isinstance(rate, (bool, str)) or not rate > 0):
+            raise OptionError(f"lr={rate!r} must be a positive number.")
         self.settings = options if isinstance(options, StochasticOptions) else StochasticOptions(**vars(options))
 
     def init(self, problem: Problem, x: Tensor, at: Evaluation) -> State:
@@ -52,7 +56,10 @@ class Stochastic(Optimizer):
         full = self.settings.batch_size is None or self.settings.batch_size >= problem.rows
         rate = self.settings.lr or self._default_rate(at, problem.rows, full)
         generator = torch.Generator(device="cpu").manual_seed(self.options.seed)
-        inner = self.kind([point], lr=rate, **self.settings.extra)  # type: ignore[call-arg]
+        try:
+            inner = self.kind([point], lr=rate, **self.settings.extra)  # type: ignore[call-arg]
+        except (TypeError, ValueError) as error:
+            raise OptionError(f"torch.optim.{self.kind.__name__} refuses its options: {error}.") from error
         return State(x, at, memory=(inner, point, generator, 0))
 
     def _default_rate(self, at: Evaluation, rows: int, full: bool) -> float:

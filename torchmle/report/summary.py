@@ -203,6 +203,7 @@ def _notes(results: Results) -> list[str]:
     dropped = [name for design in data.designs.values() for name in design.dropped]
     if dropped:
         notes.append(f"Dropped as exactly collinear: {', '.join(dropped)}.")
+    notes += [n for n in data.notes if not n.startswith("Dropped")]
     if results.record.dtype == "float32":
         notes.append("Computed in float32: about six digits of the estimates are right.")
     notes.append(f"Computed by: {results.engine}.")

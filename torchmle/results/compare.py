@@ -120,6 +120,10 @@ def compare(results: Mapping[str, Results], reference: str | None = None) -> Com
 
 def _same_rows(results: Mapping[str, Results]) -> None:
     counts = {name: r.nobs for name, r in results.items()}
+    responses = {name: r.model.endog_names for name, r in results.items()}
+    if len(set(responses.values())) > 1:
+        listed = ", ".join(f"{k}: {v}" for k, v in responses.items())
+        raise DataError(f"compare() needs fits of the same response; they differ: {listed}.")
     if len(set(counts.values())) > 1:
         raise DataError(
             f"compare() needs fits of the same rows; the numbers of observations differ: "

@@ -82,12 +82,12 @@ class LinearResults(Results):
     @property
     def rsquared(self) -> float:
         """Return R-squared; about zero, not about the mean, where there is no constant."""
-        return 1 - self.ssr / (self.centered_tss if self.k_constant else self.uncentered_tss)
+        return 1 - _ratio(self.ssr, self.centered_tss if self.k_constant else self.uncentered_tss)
 
     @property
     def rsquared_adj(self) -> float:
         """Return ``1 - (n - k_constant) / (n - K) (1 - R2)``."""
-        return 1 - (self.nobs - self.k_constant) / self.df_resid * (1 - self.rsquared)
+        return 1 - _ratio(self.nobs - self.k_constant, self.df_resid) * (1 - self.rsquared)
 
     @property
     def df_model(self) -> int:
@@ -97,17 +97,17 @@ class LinearResults(Results):
     @property
     def mse_model(self) -> float:
         """Return the explained sum of squares over ``df_model``."""
-        return self.ess / self.df_model if self.df_model else math.nan
+        return _ratio(self.ess, self.df_model)
 
     @property
     def mse_resid(self) -> float:
         """Return the residual sum of squares over ``df_resid``."""
-        return self.ssr / self.df_resid
+        return _ratio(self.ssr, self.df_resid)
 
     @property
     def mse_total(self) -> float:
         """Return the total sum of squares over its degrees of freedom."""
-        return (self.ess + self.ssr) / (self.df_resid + self.df_model)
+        return _ratio(self.ess + self.ssr, self.df_resid + self.df_model)
 
     @cached_property
     def fvalue(self) -> float:
@@ -115,10 +115,12 @@ class LinearResults(Results):
         if self.df_model == 0:
             raise UndefinedStatisticError("fvalue is not defined for a model without slopes.")
         if self.cov_type == "nonrobust":
-            return self.mse_model / self.mse_resid
+            return _ratio(self.mse_model, self.mse_resid)
         design = next(iter(self.model.data.designs.values()))
         slopes = [j for j in range(len(self.names)) if j != design.constant]
         b, V = self.params.to_numpy()[slopes], self.cov_params().to_numpy()[np.ix_(slopes, slopes)]
+        if not np.isfinite(V).all() or np.linalg.matrix_rank(V) < len(slopes):
+            return math.nan  # as many clusters as slopes, or fewer
         return float(b @ np.linalg.solve(V, b)) / len(slopes)
 
     @property
@@ -184,7 +186,7 @@ class LinearResults(Results):
     def durbin_watson(self) -> float:
         """Return the Durbin-Watson statistic of the weighted residuals, in the order of the rows."""
         e = self.wresid.to_numpy()
-        return float((np.diff(e) ** 2).sum() / (e**2).sum())
+        return _ratio(float((np.diff(e) ** 2).sum()), float((e**2).sum()))
 
     @cached_property
     def omnibus(self) -> float:
@@ -198,6 +200,11 @@ class LinearResults(Results):
     def omnibus_pvalue(self) -> float:
         """Return the chi-squared(2) p-value of the omnibus statistic."""
         return float(special.chdtrc(2, self.omnibus))
+
+
+def _ratio(above: float, below: float) -> float:
+    """Return a ratio, NaN where it has no meaning."""
+    return above / below if below > 0 else math.nan
 
 
 def _skew_z(skew: float, n: int) -> float:
@@ -230,7 +237,7 @@ def spans_constant(design: Design) -> bool:
     return solve(LeastSquares(design.X, ones, zero, None)).ssr < 1e-16 * len(ones)
 
 
-def closed_form(data: ModelData, seconds: float = 0.0) -> tuple[Fit, torch.Tensor, Solution]:
+def closed_form(data: ModelData, seconds: float = 0.0) -> tuple[Fit, torch.Tensor | None, Solution]:
     """Fit least squares of the response on the first design, weighted where the model is.
 
     Returns
@@ -287,7 +294,7 @@ def closed_form(data: ModelData, seconds: float = 0.0) -> tuple[Fit, torch.Tenso
         scale=s2,
         root=solution.root if solution.by == "QR" else None,
     )
-    return fit, bread, solution
+    return fit, bread if n > len(design.terms) else None, solution
 
 
 def _known_gram(design: Design, weights: torch.Tensor | None) -> torch.Tensor | None:

@@ -76,6 +76,11 @@ def _match(design: Design, X: Tensor, names: list[str] | None) -> Tensor:
     """Return the columns of the fit, by name where there are names, else by position."""
     if names is not None and set(design.terms) <= set(names):
         return X[:, [names.index(t) for t in design.terms]]
+    if names is not None and not design.spec and set(design.all_terms) & set(names):
+        absent = [t for t in design.terms if t not in names]
+        raise DataError(
+            f"The new matrix lacks the columns {', '.join(map(repr, absent))} of the fit; it has {', '.join(names)}."
+        )
     if X.shape[1] != len(design.all_terms):
         raise DataError(
             f"The new matrix has {X.shape[1]} columns, but the fit had {len(design.all_terms)}: "
@@ -94,10 +99,11 @@ def _from_table(data: ModelData, exog: Any, new: Mapping[str, Any]) -> tuple[Mod
     rows = Rows(frame_index(frame))
     for name in wanted:
         rows = rows.drop(is_missing(table[name].array), name)
-    subset = prepare(rows.take(table), data.formulas.categorical) if wanted else rows.take(table)
+    usable = bool(wanted) and rows.count > 0
+    subset = prepare(rows.take(table), data.formulas.categorical, data.formulas.arithmetic) if usable else None
     designs = {}
     for name, design in data.designs.items():
-        if not wanted or rows.count == 0:
+        if subset is None:
             matrix = np.ones((rows.count, len(design.all_terms)))
         else:
             matrix, _ = materialise(design.spec, subset, data.context, "predict")
@@ -134,6 +140,8 @@ def _offset(data: ModelData, rows: Rows, new: Mapping[str, Any], frame: Any) -> 
         given = new.get(key, names.get(key) if frame is not None and names.get(key) in _columns(frame) else None)
         if given is None:
             continue
+        if isinstance(given, str):
+            check_columns(frame, [given], key)
         value = take_column(frame, given) if isinstance(given, str) else given
         value = (
             np.full(rows.total, value, dtype=np.float64)
@@ -141,6 +149,8 @@ def _offset(data: ModelData, rows: Rows, new: Mapping[str, Any], frame: Any) -> 
             else align(value, key, rows.index, rows.total)
         )
         part = numeric_vector(value, key)
+        if key == "exposure" and (part <= 0).any():
+            raise DataError(f"exposure is not positive in {int((part <= 0).sum())} of the new rows.")
         part = np.log(part) if key == "exposure" else part
         total = part if total is None else total + part
     if total is None:

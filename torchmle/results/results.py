@@ -26,7 +26,7 @@ if TYPE_CHECKING:
 
 def within_unit(alpha: float) -> float:
     """Return alpha if it is a probability strictly between 0 and 1."""
-    if not 0 < alpha < 1:
+    if isinstance(alpha, bool) or not isinstance(alpha, (int, float)) or not 0 < alpha < 1:
         raise OptionError(f"alpha={alpha!r} must lie strictly between 0 and 1, e.g. 0.05 for 95 % intervals.")
     return float(alpha)
 

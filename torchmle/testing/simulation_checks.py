@@ -82,10 +82,9 @@ def coverage(subject: Subject) -> Finding:
 
 def study(subject: Subject) -> Study:
     """Return the simulation of a subject, run once."""
-    found = vars(subject).get("_study")
-    if found is None:
-        found = vars(subject)["_study"] = _run(subject)
-    assert isinstance(found, Study)
+    if "study" not in subject.memo:
+        subject.memo["study"] = _run(subject)
+    found: Study = subject.memo["study"]
     return found
 
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 import math
 import zlib
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from functools import cached_property
 from typing import Any
 
@@ -73,7 +73,7 @@ class Derivatives:
 class Subject:
     """Hold a model with what its user knows about it; everything dear is computed once.
 
-    See :func:`torchmle.testing.check_model` for the fields.
+    See :func:`torchmle.testing.check_model` for the fields; ``memo`` is for what several checks share.
     """
 
     model: GenericLikelihoodModel
@@ -82,6 +82,7 @@ class Subject:
     seed: int = 0
     twin: GenericLikelihoodModel | None = None
     extreme: float | None = None
+    memo: dict[str, Any] = field(default_factory=dict)
 
     @cached_property
     def results(self) -> Results:
