@@ -298,8 +298,14 @@ CASES = [
          "infinite in 17 of 60"),
     Case("lag", lambda: fit("y ~ lag(x)"), DataWarning, r"1 rows? w.*lag\(x\)",
          check=same_as("y ~ q", with_(q=DF["x"].shift(1)))),
-    Case("lag across a dropped row", lambda: fit("y ~ lag(x)", with_(y=DF["y"].where(ROW != 9))), SAFE, "lag",
-         check=same_as("y ~ q", with_(y=DF["y"].where(ROW != 9), q=DF["x"].shift(1))), bug="lag"),
+    Case("lag across a dropped row", lambda: fit("y ~ lag(x)", with_(y=DF["y"].where(ROW != 9))), DataWarning,
+         r"lag\(x\)", check=same_as("y ~ q", with_(y=DF["y"].where(ROW != 9), q=DF["x"].shift(1)))),
+    Case("shift across a dropped row", lambda: fit("y ~ x.shift(1)", with_(y=DF["y"].where(ROW != 9))),
+         (DataWarning, DataError), r"^(?!.*No row is left).*shift", bug="methods that look at other rows",
+         check=same_as("y ~ q", with_(y=DF["y"].where(ROW != 9), q=DF["x"].shift(1)))),
+    Case("running sum across a dropped row", lambda: fit("y ~ x.cumsum()", with_(y=DF["y"].where(ROW != 9))),
+         SAFE, "cumsum", bug="methods that look at other rows",
+         check=same_as("y ~ q", with_(y=DF["y"].where(ROW != 9), q=DF["x"].cumsum()))),
     Case("interaction with missing", lambda: fit("y ~ x:s", with_(x=GAP)), OK, check=uses(59)),
     Case("comparison with missing", lambda: fit("y ~ I(x > 0)", with_(x=GAP)), OK, check=uses(59)),
     Case("stateful transform on used rows", lambda: fit("y ~ poly(x, 2)", with_(y=DF["y"].where(ROW != 3))),
@@ -1148,16 +1154,7 @@ SAID_AGAIN = {
 }
 
 
-SILENT = {"nearly collinear", "fractions", "converted column"}
-
-
-@pytest.mark.parametrize(
-    "name",
-    [
-        pytest.param(n, marks=[pytest.mark.xfail(strict=True, reason="summary")] if n in SILENT else [])
-        for n in SAID_AGAIN
-    ],
-)
+@pytest.mark.parametrize("name", SAID_AGAIN)
 @pytest.mark.filterwarnings("ignore::torchmle.errors.TorchmleWarning")
 def test_summary_repeats_the_warning(name: str) -> None:
     run, words = SAID_AGAIN[name]

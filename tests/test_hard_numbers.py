@@ -122,6 +122,62 @@ def test_units_of_the_response_do_not_matter(units: str, method: str | None) -> 
     )
 
 
+# Scales whose squares overflow or vanish: model, scale of x, scale of y, why it fails now.
+BEYOND = [
+    ("OLS", 1e160, 1.0, "overflow"),
+    ("OLS", 1e-170, 1.0, "overflow"),
+    ("OLS", 1.0, 1e200, "overflow"),
+    ("Logit", 1e160, 1.0, ""),
+    ("Logit", 1e-170, 1.0, ""),
+]
+
+
+@pytest.mark.parametrize(
+    ("model", "x_scale", "y_scale"),
+    [
+        pytest.param(*c, marks=[pytest.mark.xfail(strict=True, reason=why)] if why else [])
+        for *c, why in BEYOND
+    ],
+)
+def test_beyond_the_squares_of_floating_point(model: str, x_scale: float, y_scale: float) -> None:
+    """Right, flagged or refused; never a success without errors, and never an exception of another kind."""
+    y, X = RESPONSES[model] * y_scale, columns(X1 * x_scale)
+    try:
+        results, said = quiet(lambda: getattr(tm, model)(y, X).fit())
+    except TorchmleError:
+        return
+    reference = getattr(tm, model)(RESPONSES[model], columns(X1)).fit()
+    slope = float(results.params.iloc[-1] * x_scale / y_scale)
+    right = np.isfinite(results.bse).all() and slope == pytest.approx(reference.params.iloc[1], rel=1e-8)
+    assert right or (said and (flagged(results) or "x1" not in results.params))
+
+
+# Scale and shift of the response, and why it fails now.
+OWN_UNITS = {
+    "plain": (1.0, 0.0, ""),
+    "1e8": (1e8, 0.0, ""),
+    "1e-8": (1e-8, 0.0, "step length"),
+    "shift 1e4": (1.0, 1e4, ""),
+    "shift 1e8": (1.0, 1e8, "step length"),
+}
+
+
+def own_units() -> list[Any]:
+    mark = pytest.mark.xfail(strict=True, reason="step length")
+    return [pytest.param(name, marks=[mark] if why else []) for name, (*_, why) in OWN_UNITS.items()]
+
+
+@pytest.mark.parametrize("units", own_units())
+def test_units_of_ones_own_response(units: str) -> None:
+    """A likelihood of one's own, started from zeros, reaches its maximum whatever the units of the data."""
+    scale, shift, _ = OWN_UNITS[units]
+    y = RESPONSES["OLS"] * scale + shift
+    results = own(no_spread, "log_sigma", y=y, X=columns(X1)).fit()
+    reference = np.linalg.lstsq(columns(X1), y - shift, rcond=None)[0]
+    assert results.converged
+    assert results.params.iloc[1] == pytest.approx(reference[1], rel=1e-6)
+
+
 @pytest.mark.parametrize("degree", [3, 5, 7, 9])
 def test_polynomials(degree: int) -> None:
     """At least the digits of ``lstsq``, less one for luck, against the exact solution in fractions."""

@@ -94,3 +94,21 @@ def map_ranges(work: Callable[[int, int], T], rows: int, chunk: int, device: tor
     if len(cuts) == 1:
         return [work(*cuts[0])]
     return list(_pool(workers).map(lambda cut: work(*cut), cuts))
+
+
+@contextmanager
+def derivatives_on(device: torch.device) -> Iterator[None]:
+    """Make derivatives and factory calls mean the same under any global mode of the caller's."""
+    with torch.inference_mode(False), torch.enable_grad():
+        if torch.get_default_device() == device:
+            yield
+        else:
+            with torch.device(device):
+                yield
+
+
+@contextmanager
+def engine(device: torch.device | None = None) -> Iterator[None]:
+    """Run the engine: threads settled, derivatives on, whatever global modes the caller has set."""
+    with settled_threads(), derivatives_on(device or torch.device("cpu")):
+        yield

@@ -213,6 +213,11 @@ def _evaluate(
 ) -> tuple[dict[str, FloatArray], dict[str, Any], Rows]:
     """Evaluate all formulas on the rows in use; rows in which a term gives NaN go, with a warning."""
     parts: dict[str, Part] = {"response": formulas.response, **formulas.parts}
+    if formulas.across_rows and rows.used is not None:
+        raise FormulaError(
+            f"The term {formulas.across_rows!r} looks at other rows, but {rows.total - rows.count} rows were dropped before "
+            "it could be evaluated. Compute it as a column of the data first."
+        )
     subset = prepare(rows.take(frame), formulas.categorical, formulas.arithmetic)
     while True:
         matrices, specs = {}, {}
@@ -225,6 +230,12 @@ def _evaluate(
                 if len(X) == rows.count:
                     refuse_infinite(X[:, j], f"The term {term!r}", rows.labels)
         bad, cause = _not_a_number(matrices, specs)
+        if bad.any() and formulas.across_rows:  # evaluated once, on all rows; what it cannot give is taken out
+            warn(
+                f"{int(bad.sum())} rows were dropped because the formula gives no number for them ({cause}).",
+                DataWarning,
+            )
+            return {k: X[~bad] for k, X in matrices.items()}, specs, rows.drop_among_used(bad, cause)
         if not bad.any():
             _check_terms(matrices, specs)
             return matrices, specs, rows

@@ -15,6 +15,9 @@ from .crossproducts import CrossProducts, Dependence, cross_products, find_colli
 FAR = 100.0
 """A column whose mean is more than this many standard deviations from zero is centred in every chunk."""
 
+FAR_SINGLE = 3.0
+"""The same in float32, which has few digits to lose."""
+
 
 @dataclass(frozen=True)
 class Design:
@@ -66,7 +69,8 @@ class Design:
         if self.constant is None:
             return None
         means = self.means
-        return means if bool((means.abs() > FAR * self.scale).any()) else None
+        far = FAR if self.X.dtype == torch.float64 else FAR_SINGLE
+        return means if bool((means.abs() > far * self.scale).any()) else None
 
     def select(self, full: Tensor) -> Tensor:
         """Return the kept columns of a matrix that has all of the original ones."""

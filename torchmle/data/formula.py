@@ -56,6 +56,15 @@ class Formulas:
         return {n for text in python if not text.startswith("C(") for n in _python_names(text, self.variables)}
 
     @property
+    def across_rows(self) -> str | None:
+        """Return a term that looks at other rows, such as ``x.shift(1)``, or None."""
+        for part in [self.response, *self.parts.values()]:
+            for term in part.terms:
+                if re.search(r"\.(shift|diff|cumsum|cumprod|cummax|cummin|rolling|expanding|rank|pct_change)\(", term):
+                    return term
+        return None
+
+    @property
     def categorical(self) -> set[str]:
         """Return the names used inside ``C(...)``."""
         text = " ".join(t for p in [self.response, *self.parts.values()] for t in p.terms)

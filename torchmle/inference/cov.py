@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
+from types import MappingProxyType
 from typing import Any, Literal
 
 import torch
@@ -150,7 +151,7 @@ def estimate(
     """Return the covariance of one type; the type was checked by :func:`check_cov_type`."""
     matrix, description = ESTIMATORS[cov_type](parts, correction)
     df = parts.group_count - 1.0 if cov_type == "cluster" else parts.nobs - parts.params
-    return Covariance(cov_type, symmetric(matrix), use_t, dict(kwds or {}), description, df)
+    return Covariance(cov_type, symmetric(matrix), use_t, MappingProxyType(dict(kwds or {})), description, df)
 
 
 def not_available(params: int, cov_type: str, use_t: bool) -> Covariance:

@@ -11,7 +11,7 @@ import torch
 from torch import Tensor
 
 from ..errors import LikelihoodError, TorchmleError, listing
-from .objective import derivatives_on
+from ..workers import derivatives_on
 
 SAMPLE = 2_000
 """Rows on which the checks that need no more are made."""

@@ -8,6 +8,7 @@ import torch
 from torch import Tensor
 
 from ..config import chunk_rows
+from ..errors import DataError
 from ..linalg import symmetric
 from .moments import to_host
 from .objective import Chunk, Objective
@@ -25,9 +26,12 @@ class LeastSquares(Objective):
     def __init__(
         self, X: Tensor, y: Tensor, shift: Tensor, weights: Tensor | None, index: Tensor | None = None
     ) -> None:
-        self.X, self.y, self.weights = X, y, weights
-        self.rows, self.device, self.dtype = len(X), X.device, X.dtype
-        self.shift = shift.to(X) if bool((shift != 0).any()) else None
+        self.X = X
+        self.rows, self.device = len(X), X.device
+        self.dtype = X.dtype if X.device.type == "mps" else torch.float64  # float32 columns are widened chunk by chunk
+        self.shift = shift.to(self.device, self.dtype) if bool((shift != 0).any()) else None
+        self.y = y.to(self.dtype)
+        self.weights = None if weights is None else weights.to(self.dtype)
         self.chunk = chunk_rows(X.shape[1], self.device, X.element_size())
 
     def take(self, index: Tensor) -> LeastSquares:
@@ -38,7 +42,8 @@ class LeastSquares(Objective):
 
     def columns(self, rows: slice) -> Tensor:
         """Return the shifted columns of some rows."""
-        return self.X[rows] if self.shift is None else self.X[rows] - self.shift
+        X = self.X[rows].to(self.dtype)
+        return X if self.shift is None else X - self.shift
 
     def row_values(self, working: Tensor, start: int, stop: int) -> Tensor:
         """Return the log-likelihoods of some rows."""
@@ -100,6 +105,8 @@ def solve(objective: LeastSquares, gram: Tensor | None = None) -> Solution:
         assert hessian is not None
         gram = -symmetric(hessian)
     scale = gram.diagonal().sqrt()
+    if not bool((torch.isfinite(scale) & (scale > 0)).all()):
+        raise DataError("The squares of some columns overflow or vanish in floating point. Rescale these columns.")
     scaled = gram / torch.outer(scale, scale)
     eigenvalues = torch.linalg.eigvalsh(scaled)
     low = float(eigenvalues[0])

@@ -15,8 +15,9 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor
 
+from ..workers import derivatives_on
 from .moments import Moments, to_host
-from .objective import Chunk, derivatives_on
+from .objective import Chunk
 from .opaque import OpaqueObjective
 from .watch import Lifted, Watch, entries_used, selection
 

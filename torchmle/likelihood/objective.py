@@ -4,25 +4,13 @@ from __future__ import annotations
 
 from abc import ABC, abstractmethod
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager
 from dataclasses import dataclass
 
 import torch
 from torch import Tensor
 
-from ..workers import map_ranges
+from ..workers import derivatives_on, map_ranges
 from .moments import Moments, add, to_host
-
-
-@contextmanager
-def derivatives_on(device: torch.device) -> Iterator[None]:
-    """Make derivatives and factory calls mean the same under any global mode of the caller's."""
-    with torch.inference_mode(False), torch.enable_grad():
-        if torch.get_default_device() == device:
-            yield
-        else:
-            with torch.device(device):
-                yield
 
 
 @dataclass(frozen=True)

@@ -9,10 +9,10 @@ import torch
 from torch import Tensor
 
 from ..config import chunk_rows
-from ..workers import map_ranges
+from ..workers import derivatives_on, map_ranges
 from .check import check_returned
 from .moments import to_host
-from .objective import Chunk, Objective, derivatives_on
+from .objective import Chunk, Objective
 
 RowFunction = Callable[[slice | Tensor, Tensor], Tensor]
 """Takes the rows (a slice or an index) and the user's parameters; returns (rows,) log-likelihoods."""

@@ -16,10 +16,10 @@ from ..data.batch import DataOptions, ModelData, from_arrays, from_frame
 from ..data.extras import WEIGHT_KINDS, ExtraInputs
 from ..data.formula import caller_names
 from ..errors import OptionError, UndefinedStatisticError, collecting_notes, unknown
-from ..likelihood.objective import Objective, derivatives_on
+from ..likelihood.objective import Objective
 from ..params.map import ParamMap, Units
 from ..results.results import Results
-from ..workers import settled_threads
+from ..workers import engine
 from .fitting import run_fit
 from .problem import opaque_objective
 from .request import FitRequest, as_params, refuse_fit_options
@@ -105,10 +105,11 @@ class GenericLikelihoodModel:
             extras = ExtraInputs(offset, exposure, freq_weights, var_weights, sampling_weights, groups, row_data)
             options = DataOptions(missing, collinear, *resolve_device(device, dtype))
             self._check_predictors(exogs, "array")
-            with settled_threads(), derivatives_on(options.device), collecting_notes() as notes:
+            with engine(options.device), collecting_notes() as notes:
                 _data = from_arrays(endog, self._matrices(exog, exogs), extras, options)
             _data = replace(_data, notes=tuple(notes))
-        self._install(_data)
+        with engine(_data.device):
+            self._install(_data)
 
     @classmethod
     def from_formula(
@@ -149,7 +150,7 @@ class GenericLikelihoodModel:
         options = DataOptions(missing, collinear, *resolve_device(device, dtype))
         first, others = cls._formulas(formulas)
         context = caller_names([formula, *others.values()], 2)
-        with settled_threads(), derivatives_on(options.device), collecting_notes() as notes:
+        with engine(options.device), collecting_notes() as notes:
             prepared = from_frame(formula, data, first, others, extras, options, context)
         prepared = replace(prepared, notes=tuple(notes))
         return cls(prepared.endog, next(iter(prepared.designs.values())).X, _data=prepared)
@@ -287,32 +288,36 @@ class GenericLikelihoodModel:
 
     def loglike(self, params: Any) -> Any:
         """Return the (weighted) log-likelihood at ``params``."""
-        pmap, gamma, objective = self._at(params)
-        return objective.moments(pmap.working(gamma), 0).llf
+        with engine():
+            pmap, gamma, objective = self._at(params)
+            return objective.moments(pmap.working(gamma), 0).llf
 
     def score(self, params: Any) -> np.ndarray[Any, Any]:
         """Return the (K,) gradient of the log-likelihood."""
-        pmap, gamma, objective = self._at(params)
-        moments = objective.moments(pmap.working(gamma), 1)
-        assert moments.gradient is not None
-        return pmap.reported_gradient(gamma, moments.gradient).numpy()
+        with engine():
+            pmap, gamma, objective = self._at(params)
+            moments = objective.moments(pmap.working(gamma), 1)
+            assert moments.gradient is not None
+            return pmap.reported_gradient(gamma, moments.gradient).numpy()
 
     def score_obs(self, params: Any) -> np.ndarray[Any, Any]:
         """Return the (n, K) scores by row, unweighted."""
-        pmap, gamma, objective = self._at(params)
-        if not objective.separable:
-            raise UndefinedStatisticError(
-                f"{type(self).__name__} defines a scalar loglike, which has no scores by row."
-            )
-        return pmap.reported_scores(gamma, objective.scores(pmap.working(gamma))).numpy()
+        with engine():
+            pmap, gamma, objective = self._at(params)
+            if not objective.separable:
+                raise UndefinedStatisticError(
+                    f"{type(self).__name__} defines a scalar loglike, which has no scores by row."
+                )
+            return pmap.reported_scores(gamma, objective.scores(pmap.working(gamma))).numpy()
 
     def hessian(self, params: Any) -> np.ndarray[Any, Any]:
         """Return the (K, K) Hessian of the log-likelihood (negative definite at a maximum)."""
-        pmap, gamma, objective = self._at(params)
-        moments = objective.moments(pmap.working(gamma), 2)
-        assert moments.gradient is not None
-        assert moments.hessian is not None
-        return pmap.reported_hessian(gamma, moments.gradient, moments.hessian).numpy()
+        with engine():
+            pmap, gamma, objective = self._at(params)
+            moments = objective.moments(pmap.working(gamma), 2)
+            assert moments.gradient is not None
+            assert moments.hessian is not None
+            return pmap.reported_hessian(gamma, moments.gradient, moments.hessian).numpy()
 
     def information(self, params: Any) -> np.ndarray[Any, Any]:
         """Return the (K, K) observed information, minus the Hessian."""
@@ -385,7 +390,7 @@ class GenericLikelihoodModel:
             callback=callback,
             options=options if options is not None else {},
         )
-        with settled_threads():
+        with engine():
             return moved(self, device)._fit(request)
 
     def _fit(self, request: FitRequest) -> Results:

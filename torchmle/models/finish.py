@@ -8,6 +8,7 @@ import importlib.metadata
 import platform
 from collections.abc import Mapping
 from dataclasses import replace
+from types import MappingProxyType
 from typing import TYPE_CHECKING
 
 import torch
@@ -51,7 +52,9 @@ def finish(
     wrong: str | None = None,
 ) -> tuple[Fit, Tensor | None]:
     """Return the fit with its verdict, and the bread where the point is a maximum."""
-    separation = _separation(model, pmap, objective, found)
+    separation = None
+    if found.status is not Status.INTERRUPTED:
+        separation = _separation(model, pmap, objective, found)
     if separation is not None:
         found = replace(found, status=Status.SEPARATED)
     moments = working_moments(objective, pmap, found)
@@ -122,16 +125,20 @@ def make_record(
 ) -> Record:
     """Return the account of how a result came about."""
     formulas = model.data.formulas
+    own = {"maxiter": request.maxiter, "tol": request.tol, "batch_size": request.batch_size}
+    options = {**own, **request.options}
     return Record(
         versions=_versions(),
         device=str(model.data.device),
         dtype=str(model.endog.dtype).removeprefix("torch."),
         method=method,
-        options={"maxiter": request.maxiter, "tol": request.tol, "batch_size": request.batch_size, **request.options},
+        options=MappingProxyType(
+            {"maxiter": request.maxiter, "tol": request.tol, "batch_size": request.batch_size, **request.options}
+        ),
         seed=request.seed or 0,
         formula=None if formulas is None else next(iter(formulas.parts.values())).text,
         formulas={} if formulas is None else {k: p.text for k, p in formulas.parts.items()},
-        start=dict(start),
+        start=MappingProxyType(dict(start)),
         created=datetime.datetime.now(datetime.timezone.utc).isoformat(timespec="seconds"),
         seconds=seconds,
     )

@@ -67,14 +67,22 @@ def run_fit(model: GenericLikelihoodModel, request: FitRequest) -> Results:
     except LayoutError as error:
         objective, engine = OpaqueObjective(**objective.parts()), f"{PLAIN} ({error})"  # type: ignore[attr-defined]
         start, found = _maximise(model, objective, pmap, gamma, given, optimizer, request)
-    if isinstance(objective, LiftedObjective):
-        objective, engine, found = _verified(objective, engine, pmap, found, model.endog.dtype)
-    wrong = audit_at(model, objective, pmap, found.x) if found.at.finite else None
+    wrong = None
+    try:
+        if isinstance(objective, LiftedObjective):
+            objective, engine, found = _verified(objective, engine, pmap, found, model.endog.dtype)
+        wrong = audit_at(model, objective, pmap, found.x) if found.status is Status.CONVERGED else None
+    except KeyboardInterrupt:  # what it costs is the check, not the point
+        found = replace(found, status=Status.INTERRUPTED)
     if wrong is not None:
         found = replace(found, status=Status.WRONG_DERIVATIVES)
     fit, bread = finish(model, pmap, objective, found, method, engine, time.perf_counter() - begin, wrong)
     record = make_record(model, request, method, dict(zip(names, start.tolist(), strict=True)), fit.seconds)
-    inference = build_inference(model, fit, bread, cov_type, request.cov_kwds, request.use_t, False)
+    try:
+        inference = build_inference(model, fit, bread, cov_type, request.cov_kwds, request.use_t, False)
+    except KeyboardInterrupt:
+        fit = replace(fit, status=Status.INTERRUPTED)
+        inference = build_inference(model, fit, None, cov_type, request.cov_kwds, request.use_t, False)
     results = Results(model, fit, inference, record, summarise)
     announce(results, request.disp)
     return results
@@ -90,17 +98,16 @@ def _maximise(
     request: FitRequest,
 ) -> tuple[Tensor, OptimResult]:
     """Run the method from the start, or from the estimate on a sample where nobody gave a start."""
-    gamma = (
-        gamma
-        if given
-        else refine_on_sample(objective, pmap, gamma, request.method if request.method is not None else "newton")
-    )
-    problem = LikelihoodProblem(objective, pmap)
+    problem, tol = LikelihoodProblem(objective, pmap), VERDICT[model.endog.dtype]
+    try:
+        gamma = gamma if given else refine_on_sample(objective, pmap, gamma, request.method or "newton")
+    except KeyboardInterrupt:  # there is no point yet but the start: return it, as an interrupted fit
+        still = make_optimizer("newton", Options(maxiter=0, tol=tol), None, {})
+        return pmap.theta(gamma), replace(minimise(still, problem, gamma, verdict_tol=tol), status=Status.INTERRUPTED)
     finite_start(model, problem, gamma)
     wrong = audit_at(model, objective, pmap, gamma)
     if wrong is not None:
         raise LikelihoodError(wrong)
-    tol = VERDICT[model.endog.dtype]
     found = minimise(optimizer, problem, gamma, verdict_tol=tol, callback=request.callback, maxfun=request.maxfun)
     return pmap.theta(gamma), found
 

@@ -14,13 +14,13 @@ from ..data.batch import ModelData
 from ..data.design import Design
 from ..errors import OptionError, UndefinedStatisticError, unknown
 from ..likelihood.leastsquares import LeastSquares, solve
-from ..likelihood.objective import derivatives_on
 from ..likelihood.predictor import Predictor, PredictorObjective
 from ..optim.base import Options, Status, minimise
 from ..optim.registry import make_optimizer
 from ..params.map import ParamMap, Units, uncentring
 from ..params.natural import Natural, PredictorSpec
 from ..results.results import Results
+from ..workers import derivatives_on, engine
 from .base import DATA_KEYWORDS, GenericLikelihoodModel
 from .problem import VERDICT, LikelihoodProblem
 
@@ -180,8 +180,9 @@ class LinearPredictorModel(GenericLikelihoodModel):
 
     def loglikeobs(self, params: Any) -> Tensor:
         """Return the (n,) log-likelihoods at reported parameters, unweighted."""
-        pmap, gamma, objective = self._at(params)
-        return objective.values(pmap.working(gamma))
+        with engine():
+            pmap, gamma, objective = self._at(params)
+            return objective.values(pmap.working(gamma))
 
     def start_candidates(self, pmap: ParamMap) -> list[Tensor]:
         """Return zeros, the link of the mean, and least squares with log scales from its residuals."""
@@ -242,6 +243,10 @@ class LinearPredictorModel(GenericLikelihoodModel):
 
     def null_llf(self, results: Results) -> float:
         """Return the maximised log-likelihood with only a constant in the first predictor."""
+        with engine():
+            return self._null_llf()
+
+    def _null_llf(self) -> float:
         first = next(iter(self.data.designs))
         null = self._with_constant_only(first)
         pmap = null.make_map(null.param_names)
@@ -250,6 +255,8 @@ class LinearPredictorModel(GenericLikelihoodModel):
         starts = [pmap.gamma_of_link(c) for c in null.start_candidates(pmap)]
         best = min(starts, key=lambda g: _finite_or_worst(problem.evaluate(g, 0).value))
         found = minimise(make_optimizer("newton", Options(tol=tol), None, {}), problem, best, verdict_tol=tol)
+        if found.status is Status.INTERRUPTED:
+            raise KeyboardInterrupt
         if found.status is not Status.CONVERGED:
             raise UndefinedStatisticError(f"The constant-only model has no maximum ({found.status.sentence})")
         return -found.at.value

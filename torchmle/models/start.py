@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import copy
 import math
 from collections.abc import Mapping
 from dataclasses import replace
@@ -14,11 +15,12 @@ from ..errors import LikelihoodError, OptionError, listing
 from ..likelihood.audit import audit
 from ..likelihood.check import check_likelihood, check_returned, describe_not_finite
 from ..likelihood.lifting import PLAIN, lift
-from ..likelihood.objective import Objective, derivatives_on
+from ..likelihood.objective import Objective
 from ..likelihood.opaque import OpaqueObjective
 from ..optim.base import Options, Status, minimise
 from ..optim.registry import is_first_order, make_optimizer
 from ..params.map import ParamMap
+from ..workers import derivatives_on
 from .problem import LikelihoodProblem
 from .request import FitRequest, as_params
 
@@ -130,11 +132,30 @@ def checked(
                 "and give them as row_data."
             )
         return objective, "derivatives by row with respect to the linear predictors, then matrix products"
+    _offset_is_used(model, near)
     if reason is None:
         if not model.lifting:
             return objective, f"{PLAIN} (lifting is switched off)"
         return lift(objective, pmap.working(gamma))
     return objective.as_whole(), f"reverse-mode autograd on all rows at once, because {reason}"
+
+
+def _offset_is_used(model: GenericLikelihoodModel, near: Tensor) -> None:
+    """Refuse an offset or exposure that a user's likelihood never reads."""
+    if model.data.offset is None:
+        return
+    part = model.take(slice(0, 200))
+    moved = copy.copy(part)
+    moved.offset = None if part.offset is None else part.offset + 0.1
+    try:
+        same = torch.equal(part.loglikeobs(near), moved.loglikeobs(near))
+    except Exception:  # the point is ours, not the user's
+        return
+    if same:
+        raise OptionError(
+            f"offset or exposure was given, but {type(model).__name__}.{model.likelihood_name()} does not use self.offset. "
+            "Add it to the linear predictor, e.g. self.exog @ params + self.offset."
+        )
 
 
 def refine_on_sample(objective: Objective, pmap: ParamMap, gamma: Tensor, method: str) -> Tensor:
@@ -146,6 +167,8 @@ def refine_on_sample(objective: Objective, pmap: ParamMap, gamma: Tensor, method
         problem = LikelihoodProblem(_sample(objective, size), pmap)
         newton = make_optimizer("newton", Options(maxiter=50, tol=1e-2), None, {})
         found = minimise(newton, problem, gamma, verdict_tol=1e-2)
+        if found.status is Status.INTERRUPTED:
+            raise KeyboardInterrupt
         if found.status is not Status.CONVERGED:
             return gamma
         gamma, size = found.x, size * 20

@@ -13,8 +13,8 @@ from torch import Tensor
 from ..config import resolve_device
 from ..data.batch import ModelData
 from ..errors import DataError, OptionError, unknown
-from ..likelihood.objective import derivatives_on
 from ..results.results import Results
+from ..workers import derivatives_on
 
 if TYPE_CHECKING:
     from .base import GenericLikelihoodModel

@@ -13,6 +13,7 @@ from typing import Any, Protocol
 import torch
 from torch import Tensor
 
+from ..errors import OptionError
 from ..linalg import cholesky, solve_spd
 
 RISING = 1e-6
@@ -207,13 +208,31 @@ def minimise(
                 trace.append(_trace(iteration, state, begin))
             if math.isfinite(state.at.value) and state.at.value <= best.at.value:
                 best = state
-            if callback is not None and state.status is None and callback(trace[-1]):
+            if callback is not None and state.status is None and _says_stop(callback(trace[-1])):
                 state = replace(state, status=Status.STOPPED)
     except KeyboardInterrupt:
         state = replace(best, status=Status.INTERRUPTED)
     at = state.at if state.at.hessian is not None else problem.evaluate(state.x, 2)
     status, decrement = judge(at, state.status or Status.MAXITER, verdict_tol, problem.rows)
+    if status is Status.CONVERGED and _still_moving(problem, state.x, at, verdict_tol):
+        status = Status.NO_MAXIMUM
     return OptimResult(state.x, at, status, decrement, iteration, tuple(trace), time.perf_counter() - begin)
+
+
+def _still_moving(problem: Problem, x: Tensor, at: Evaluation, verdict_tol: float) -> bool:
+    """Return whether Newton steps go on for ever although the scaled gradient shrinks, as in a flattening tail.
+
+    At a maximum the next step is tiny, or makes the scaled gradient much smaller; in a tail it does neither.
+    """
+    decrement, factor = scaled_gradient(at)
+    assert factor is not None
+    assert at.gradient is not None
+    step = -solve_spd(factor, at.gradient)
+    small = 1e-6 if verdict_tol < 1e-6 else 1e-3
+    if bool((step.abs() <= small * (1 + x.abs())).all()):
+        return False
+    after, _ = scaled_gradient(problem.evaluate(x + step, 2))
+    return not after < 0.1 * decrement
 
 
 def judge(at: Evaluation, claimed: Status, tol: float, rows: int) -> tuple[Status, float]:
@@ -229,6 +248,15 @@ def judge(at: Evaluation, claimed: Status, tol: float, rows: int) -> tuple[Statu
         rising = at.gradient is not None and float(at.gradient.abs().max()) > RISING * rows
         return (Status.NO_MAXIMUM if rising else Status.FLAT), decrement
     return claimed, decrement
+
+
+def _says_stop(answer: Any) -> bool:
+    """Return the truth of a callback's answer."""
+    try:
+        return bool(answer)
+    except (TypeError, ValueError, RuntimeError) as error:
+        kind = type(answer).__name__
+        raise OptionError(f"callback answered {kind}; it must answer True to stop, or nothing to go on.") from error
 
 
 def _trace(iteration: int, state: State, begin: float) -> TraceRow:

@@ -38,7 +38,8 @@ class Newton(Optimizer):
         """Move along the Newton direction until the function has fallen enough."""
         direction, decrement, exact = state.memory
         length = 1.0
-        while length > 1e-12:
+        reach = max(1.0, float((direction.abs() / (1 + state.x.abs())).max()))
+        while length * reach > 1e-12:
             x = state.x + length * direction
             at = problem.evaluate(x, 2)
             if _acceptable(state, at, direction, decrement, length, exact):

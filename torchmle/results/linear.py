@@ -299,7 +299,7 @@ def closed_form(data: ModelData, seconds: float = 0.0) -> tuple[Fit, torch.Tenso
 
 def _known_gram(design: Design, weights: torch.Tensor | None) -> torch.Tensor | None:
     """Return the centred cross-products that the design has already, with the constant's own entry put in."""
-    if weights is not None:
+    if weights is not None or design.X.dtype != torch.float64:
         return None
     if design.constant is None:
         return design.cross.gram

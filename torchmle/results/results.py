@@ -17,7 +17,7 @@ from torch import Tensor
 from ..data.groups import Groups, late_groups
 from ..errors import OptionError, UndefinedStatisticError
 from ..inference.cov import Correction, Ingredients, check_correction, check_cov_type, estimate, not_available
-from ..workers import settled_threads
+from ..workers import engine
 from .fit import Document, Fit, Inference, ModelView, Record, Reporter
 
 if TYPE_CHECKING:
@@ -61,7 +61,8 @@ class Results:
 
     @cached_property
     def _theta(self) -> Tensor:
-        return self.fit.map.theta(self.fit.gamma)
+        with engine():
+            return self.fit.map.theta(self.fit.gamma)
 
     @property
     def params(self) -> pd.Series:
@@ -71,11 +72,13 @@ class Results:
     @property
     def link_params(self) -> pd.Series:
         """Return the estimates on the scale of the predictors (``log_sigma`` where ``params`` has ``sigma``)."""
-        return pd.Series(self.fit.map.link(self.fit.gamma).numpy(), index=pd.Index(self.fit.map.link_names))
+        with engine():
+            return pd.Series(self.fit.map.link(self.fit.gamma).numpy(), index=pd.Index(self.fit.map.link_names))
 
     @cached_property
     def _covariance(self) -> Tensor:
-        return self.fit.map.push(self.inference.covariance.matrix, self.fit.gamma)
+        with engine():
+            return self.fit.map.push(self.inference.covariance.matrix, self.fit.gamma)
 
     def cov_params(self) -> pd.DataFrame:
         """Return the estimated covariance matrix of the estimates."""
@@ -114,12 +117,14 @@ class Results:
     @property
     def hessian(self) -> pd.DataFrame:
         """Return the Hessian of the log-likelihood at the estimates, in the units of ``params``."""
-        return self._frame(self.fit.map.reported_hessian(self.fit.gamma, *self.fit.derivatives))
+        with engine():
+            return self._frame(self.fit.map.reported_hessian(self.fit.gamma, *self.fit.derivatives))
 
     @property
     def score(self) -> pd.Series:
         """Return the gradient of the log-likelihood at the estimates, in the units of ``params``."""
-        return self._series(self.fit.map.reported_gradient(self.fit.gamma, self.fit.derivatives[0]))
+        with engine():
+            return self._series(self.fit.map.reported_gradient(self.fit.gamma, self.fit.derivatives[0]))
 
     # ---- the fit
 
@@ -180,7 +185,7 @@ class Results:
         cov_kwds : for ``"cluster"``: ``groups`` (column name, Series or array) and ``use_correction``.
         use_t : whether to use the t distribution; by default only for least squares with nonrobust errors.
         """
-        with settled_threads():
+        with engine():
             inference = build_inference(
                 self.model, self.fit, self.inference.bread, cov_type, cov_kwds, use_t, self.inference.default_t
             )
@@ -300,7 +305,8 @@ class Results:
         """
         from .predict import predict
 
-        return predict(self, exog, which, new)
+        with engine():
+            return predict(self, exog, which, new)
 
     # ---- comparison and reports
 

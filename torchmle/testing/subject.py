@@ -15,11 +15,12 @@ import torch
 
 from ..data.vectors import FloatArray
 from ..errors import OptionError
-from ..likelihood.objective import Objective, derivatives_on
+from ..likelihood.objective import Objective
 from ..models.base import GenericLikelihoodModel
 from ..models.request import as_params
 from ..params.map import ParamMap
 from ..results.results import Results
+from ..workers import derivatives_on
 from .differences import units
 
 Simulate = Callable[[FloatArray, np.random.Generator], Any]
