@@ -123,9 +123,7 @@ def own(body: Any, method: str = "loglikeobs", extra: Any = (), data: Any = DF, 
 
 def declared(body: Any, predictors: Any = None, **formulas: Any) -> Any:
     """A fit of a declarative model whose density is ``body(model, y, *etas)``."""
-    kind = type(
-        "Mine", (tm.LinearPredictorModel,), {"predictors": predictors or {"mu": "1"}, "logdensity": body}
-    )
+    kind = type("Mine", (tm.LinearPredictorModel,), {"predictors": predictors or {"mu": "1"}, "logdensity": body})
     return kind.from_formula("y ~ x", DF, **formulas).fit()
 
 
@@ -220,7 +218,6 @@ class Case:
     expect: Any
     words: str = ""
     check: Callable[[Any], Any] = always
-    bug: str = ""
 
 
 def powers(dtype: str, power: int, top: int) -> tuple[Callable[[], Any], Callable[[Any], bool]]:
@@ -301,10 +298,10 @@ CASES = [
     Case("lag across a dropped row", lambda: fit("y ~ lag(x)", with_(y=DF["y"].where(ROW != 9))), DataWarning,
          r"lag\(x\)", check=same_as("y ~ q", with_(y=DF["y"].where(ROW != 9), q=DF["x"].shift(1)))),
     Case("shift across a dropped row", lambda: fit("y ~ x.shift(1)", with_(y=DF["y"].where(ROW != 9))),
-         (DataWarning, DataError), r"^(?!.*No row is left).*shift", bug="methods that look at other rows",
+         (DataWarning, DataError), r"^(?!.*No row is left).*shift",
          check=same_as("y ~ q", with_(y=DF["y"].where(ROW != 9), q=DF["x"].shift(1)))),
     Case("running sum across a dropped row", lambda: fit("y ~ x.cumsum()", with_(y=DF["y"].where(ROW != 9))),
-         SAFE, "cumsum", bug="methods that look at other rows",
+         SAFE, "cumsum",
          check=same_as("y ~ q", with_(y=DF["y"].where(ROW != 9), q=DF["x"].cumsum()))),
     Case("interaction with missing", lambda: fit("y ~ x:s", with_(x=GAP)), OK, check=uses(59)),
     Case("comparison with missing", lambda: fit("y ~ I(x > 0)", with_(x=GAP)), OK, check=uses(59)),
@@ -1082,14 +1079,13 @@ CASES = [
 
 
 def parameters() -> list[Any]:
-    """The cases, numbered where an id comes twice; those that fail now are marked."""
+    """The cases, numbered where an id comes twice."""
     seen: dict[str, int] = {}
     found = []
     for case in CASES:
         seen[case.id] = seen.get(case.id, 0) + 1
         label = case.id if seen[case.id] == 1 else f"{case.id} ({seen[case.id]})"
-        marks = [pytest.mark.xfail(strict=True, reason=case.bug)] if case.bug else []
-        found.append(pytest.param(case, id=label.replace(" ", "-"), marks=marks))
+        found.append(pytest.param(case, id=label.replace(" ", "-")))
     return found
 
 

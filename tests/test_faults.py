@@ -63,9 +63,7 @@ def fail(kind: Any) -> None:
         raise kind.fault("planned")
 
 
-def faulty(
-    kind: type, data: tuple[np.ndarray, np.ndarray], fails_at: int, fault: type = KeyboardInterrupt
-) -> Any:
+def faulty(kind: type, data: tuple[np.ndarray, np.ndarray], fails_at: int, fault: type = KeyboardInterrupt) -> Any:
     """A model of its own class, that fails in one evaluation of its fit."""
     own = type("Own", (kind,), {"calls": 0, "fails_at": 0, "fault": fault})
     model = own(*data)
@@ -113,7 +111,6 @@ def test_interrupt_returns_the_best_point(kind: type, method: str) -> None:
 
 
 @pytest.mark.parametrize("kind", [Opaque, Declared])
-@pytest.mark.xfail(strict=True, reason="interrupt on the sample")
 def test_interrupt_while_starting_on_a_sample(kind: type) -> None:
     """An interrupt is never swallowed: the fit ends, there and then."""
     assert not [r for r in outcomes(kind, LARGE) if r is not None and r.converged]
@@ -121,7 +118,6 @@ def test_interrupt_while_starting_on_a_sample(kind: type) -> None:
 
 @pytest.mark.parametrize("kind", [Opaque, Declared])
 @pytest.mark.parametrize("cov_type", ["nonrobust", "HC1"])
-@pytest.mark.xfail(strict=True, reason="interrupt after the last step")
 def test_interrupt_after_the_last_step_keeps_the_point(kind: type, cov_type: str) -> None:
     """What an interrupt in the covariance costs is the covariance, not the estimates."""
     found = outcomes(kind, SMALL, cov_type=cov_type)
@@ -188,7 +184,6 @@ def test_exception_in_a_step_is_never_swallowed(kind: type, fault: type) -> None
 
 
 @pytest.mark.parametrize("answer", [np.zeros(3), pd.Series([1.0, 2.0])])
-@pytest.mark.xfail(strict=True, reason="callback answer")
 def test_callback_that_answers_an_array(answer: Any) -> None:
     with pytest.raises(OptionError, match="callback"):
         tm.Logit(*SMALL).fit(callback=lambda row: answer)
@@ -356,16 +351,13 @@ MODES: dict[str, Callable[[], AbstractContextManager[Any]]] = {
     "numpy raises": lambda: np.errstate(all="raise"),
     "warnings are errors": warnings.catch_warnings,
 }
-NATURAL_IN_INFERENCE = {likelihood_of_a_linear_model, count}
 
 
 def mode_cases() -> list[Any]:
     found = []
     for mode in MODES:
         for work in WORK:
-            fails = mode == "inference_mode" and work in NATURAL_IN_INFERENCE
-            marks = [pytest.mark.xfail(strict=True, reason="inference mode")] if fails else []
-            found.append(pytest.param(mode, work, marks=marks))
+            found.append(pytest.param(mode, work))
     return found
 
 
@@ -379,15 +371,9 @@ def test_right_under_any_mode(mode: str, work: Callable[[], Any]) -> None:
     np.testing.assert_allclose(found, EXPECTED[work], rtol=1e-9 if "thread" in mode else 1e-12)
 
 
-LOST = {"inference_mode", "meta device", "meta context"}
-
-
 @pytest.mark.parametrize(
     "mode",
-    [
-        pytest.param(m, marks=[pytest.mark.xfail(strict=True, reason="lifting")] if m in LOST else [])
-        for m in MODES
-    ],
+    list(MODES),
 )
 def test_no_mode_costs_the_engine(mode: str) -> None:
     """The answer is not only right, it is found in the same way."""
@@ -400,9 +386,7 @@ def test_models_of_one_mode_are_used_in_another() -> None:
     with torch.inference_mode():
         model = Opaque(*SMALL)
         inside = tm.Logit(*SMALL).fit()
-    assert model.fit(cov_type="HC1").bse.to_numpy() == pytest.approx(
-        inside.with_cov("HC1").bse.to_numpy(), rel=1e-9
-    )
+    assert model.fit(cov_type="HC1").bse.to_numpy() == pytest.approx(inside.with_cov("HC1").bse.to_numpy(), rel=1e-9)
 
 
 TENSORS = {
@@ -436,9 +420,7 @@ def test_tensors_of_every_kind(model: type, kind: str) -> None:
 
 def test_user_data_are_left_alone() -> None:
     """Frames, arrays and dicts are the same bytes afterwards, and need not be writeable."""
-    frame = make_frame().assign(
-        o=lambda f: f["b"].astype(object), t=pd.Categorical(list("uv") * 200, list("wvu"))
-    )
+    frame = make_frame().assign(o=lambda f: f["b"].astype(object), t=pd.Categorical(list("uv") * 200, list("wvu")))
     frame.loc[3, "a"] = np.nan
     before, dtypes, levels = frame.copy(deep=True), list(frame.dtypes), list(frame["t"].cat.categories)
     weights, y, X = read_only(np.ones(400, dtype=int)), read_only(SMALL[0]), read_only(SMALL[1])
@@ -446,9 +428,7 @@ def test_user_data_are_left_alone() -> None:
     copies = [dict(d) for d in (kwds, options, start)]
     with warnings.catch_warnings():
         warnings.simplefilter("ignore", tm.TorchmleWarning)
-        results = tm.Logit.from_formula(
-            "y ~ a + k + t + o", frame, freq_weights=weights, row_data=["g"]
-        ).fit()
+        results = tm.Logit.from_formula("y ~ a + k + t + o", frame, freq_weights=weights, row_data=["g"]).fit()
         results.predict(frame)
         results.with_cov("cluster", kwds)
         tm.Logit.from_formula("y ~ a", frame).fit(start, "sgd", 3, options=options)
@@ -522,8 +502,8 @@ def predictions_by_rows() -> Any:
     "work",
     [
         least_squares_by_rows,
-        pytest.param(logit_by_rows, marks=pytest.mark.xfail(strict=True, reason="fork")),
-        pytest.param(predictions_by_rows, marks=pytest.mark.xfail(strict=True, reason="fork")),
+        logit_by_rows,
+        predictions_by_rows,
     ],
 )
 def test_after_fork(work: Callable[[], Any]) -> None:
@@ -607,9 +587,7 @@ RECORDS = {
 }
 
 
-@pytest.mark.parametrize(
-    "name", [pytest.param(n, marks=pytest.mark.xfail(strict=True, reason="records")) for n in RECORDS]
-)
+@pytest.mark.parametrize("name", list(RECORDS))
 def test_records_cannot_be_written(name: str) -> None:
     results = tm.Logit(*SMALL).fit()
     with pytest.raises(TypeError):

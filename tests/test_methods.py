@@ -87,7 +87,7 @@ def test_history_is_a_table():
     ("arguments", "words"),
     [
         ({"method": "newtn"}, "Did you mean 'newton'"),
-        ({"method": 3}, "must be one of"),
+        ({"method": 3}, "must be the name of a method"),
         ({"method": "scipy:LBFGS"}, "Did you mean 'BFGS'.*L-BFGS-B"),
         ({"method": "torch:Adm"}, "Did you mean 'Adam'"),
         ({"method": "torch:LBFGS"}, "method='lbfgs'"),

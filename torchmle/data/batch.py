@@ -215,8 +215,8 @@ def _evaluate(
     parts: dict[str, Part] = {"response": formulas.response, **formulas.parts}
     if formulas.across_rows and rows.used is not None:
         raise FormulaError(
-            f"The term {formulas.across_rows!r} looks at other rows, but {rows.total - rows.count} rows were dropped before "
-            "it could be evaluated. Compute it as a column of the data first."
+            f"The term {formulas.across_rows!r} looks at other rows, but {rows.total - rows.count} rows were dropped "
+            "before it could be evaluated. Compute it as a column of the data first."
         )
     subset = prepare(rows.take(frame), formulas.categorical, formulas.arithmetic)
     while True:

@@ -9,7 +9,7 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from ..errors import CollinearityWarning, DataError, listing, warn
+from ..errors import CollinearityWarning, DataError, DataWarning, listing, warn
 from .crossproducts import CrossProducts, Dependence, cross_products, find_collinear
 
 FAR = 100.0
@@ -101,6 +101,7 @@ def build_design(name: str, terms: Sequence[str], X: Tensor, spec: Any, collinea
     if len(X) < len(terms):
         raise DataError(f"{len(terms)} coefficients cannot be estimated from {len(X)} rows in use: {listing(terms)}.")
     cross = cross_products(X)
+    _warn_of_single_precision(X, terms, cross)
     found = find_collinear(X, cross)
     if not found:
         return Design(name, terms, X, cross, spec=spec)
@@ -113,6 +114,21 @@ def build_design(name: str, terms: Sequence[str], X: Tensor, spec: Any, collinea
     names = tuple(terms[j] for j in keep)
     cross = cross.keep(keep) if cross.constant in keep or cross.constant is None else cross_products(kept)
     return Design(name, names, kept, cross, tuple(terms[j] for j in sorted(gone)), spec, terms)
+
+
+def _warn_of_single_precision(X: Tensor, terms: tuple[str, ...], cross: CrossProducts) -> None:
+    """Warn of float32 columns whose spread is lost in the rounding of their level."""
+    if X.dtype != torch.float32 or cross.constant is None:
+        return
+    lost = torch.finfo(torch.float32).eps * cross.mean.abs() > 1e-3 * cross.scale
+    lost[cross.constant] = False
+    if bool(lost.any()):
+        names = listing(t for t, bad in zip(terms, lost.tolist(), strict=True) if bad)
+        warn(
+            f"float32 keeps too few digits of {names}, whose mean is far larger than its spread. Use dtype=float64, or "
+            "take the mean off first.",
+            DataWarning,
+        )
 
 
 def _announce(found: list[Dependence], terms: tuple[str, ...], collinear: str) -> None:

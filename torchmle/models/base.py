@@ -196,7 +196,7 @@ class GenericLikelihoodModel:
     def loglikeobs(self, params: Tensor) -> Tensor:
         """Return the (n,) log-likelihoods at ``params``; override this one."""
         values = self.nloglikeobs(params)
-        return -values if isinstance(values, Tensor) else values  # the check says what is wrong with anything else
+        return -values if isinstance(values, Tensor) else values  # the check says what is wrong with others
 
     def nloglikeobs(self, params: Tensor) -> Tensor:
         """Return minus the (n,) log-likelihoods; the alternative to ``loglikeobs``."""
@@ -221,8 +221,6 @@ class GenericLikelihoodModel:
             "expected responses from self.exog, or use which='linear'."
         )
 
-    # ---- names
-
     @property
     def nobs(self) -> int:
         """Return the number of rows in use."""
@@ -238,8 +236,6 @@ class GenericLikelihoodModel:
         """Return the names of the parameters: the columns of exog, what was appended to them, ``extra_params``."""
         check_extra_params(self.extra_params, self.data)
         return tuple(dict.fromkeys([*self.exog_names, *self.extra_params]))
-
-    # ---- the engine's view
 
     def take(self: M, rows: slice | Tensor) -> M:
         """Return a shallow copy of the model with only some of its rows; likelihoods are evaluated on such copies."""
@@ -257,10 +253,8 @@ class GenericLikelihoodModel:
 
     def likelihood_name(self) -> str:
         """Return the name of the method that the subclass wrote."""
-        for name in ("loglikeobs", "nloglikeobs", "loglike"):
-            if getattr(type(self), name) is not getattr(GenericLikelihoodModel, name):
-                return name
-        return "loglikeobs"
+        names, base = ("loglikeobs", "nloglikeobs", "loglike"), GenericLikelihoodModel
+        return next((n for n in names if getattr(type(self), n) is not getattr(base, n)), names[0])
 
     def make_map(self, names: Sequence[str], units: Units = "scaled") -> ParamMap:
         """Return the map between the user's parameters and comparable units: coefficients times column scales."""
@@ -359,8 +353,7 @@ class GenericLikelihoodModel:
         cov_type, cov_kwds, use_t : see :meth:`Results.with_cov`; default ``"nonrobust"``, under ``sampling_weights``
             ``"cluster"`` where groups were given, else ``"HC1"``.
         device : move the data there first.
-        fixed : parameters held at a value, by reported name, e.g. ``{"educ": 0.0}``.
-        constraints : linear equations between coefficients, e.g. ``"x1 = x2"`` or ``["2*a + b = 1"]``.
+        fixed, constraints : ``{"educ": 0.0}`` holds a parameter, ``"x1 = x2"`` or ``["2*a + b = 1"]`` ties coefficients.
         seed, batch_size : for the stochastic methods.
         disp : True logs one line on how the fit ended (logger ``torchmle``).
         callback : called with each line of the trace; a true answer stops the fit.
@@ -368,8 +361,7 @@ class GenericLikelihoodModel:
 
         Returns
         -------
-        Results
-            Frozen; ``converged`` says whether the point is shown to be a maximum.
+        Frozen results; ``converged`` says whether the point is shown to be a maximum.
         """
         if unknown_options:
             refuse_fit_options(unknown_options)

@@ -132,9 +132,7 @@ def make_record(
         device=str(model.data.device),
         dtype=str(model.endog.dtype).removeprefix("torch."),
         method=method,
-        options=MappingProxyType(
-            {"maxiter": request.maxiter, "tol": request.tol, "batch_size": request.batch_size, **request.options}
-        ),
+        options=MappingProxyType(options),
         seed=request.seed or 0,
         formula=None if formulas is None else next(iter(formulas.parts.values())).text,
         formulas={} if formulas is None else {k: p.text for k, p in formulas.parts.items()},

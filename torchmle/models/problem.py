@@ -29,6 +29,11 @@ class LikelihoodProblem:
         self.evaluations = 0
 
     @property
+    def rounding(self) -> float:
+        """Return the relative error of a sum of log-likelihoods."""
+        return 1e-13 if self.objective.dtype == torch.float64 else 1e-6
+
+    @property
     def rows(self) -> int:
         """Return the number of rows."""
         return self.objective.rows

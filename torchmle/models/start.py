@@ -153,8 +153,8 @@ def _offset_is_used(model: GenericLikelihoodModel, near: Tensor) -> None:
         return
     if same:
         raise OptionError(
-            f"offset or exposure was given, but {type(model).__name__}.{model.likelihood_name()} does not use self.offset. "
-            "Add it to the linear predictor, e.g. self.exog @ params + self.offset."
+            f"offset or exposure was given, but {type(model).__name__}.{model.likelihood_name()} does not use "
+            "self.offset. Add it to the linear predictor, e.g. self.exog @ params + self.offset."
         )
 
 

@@ -41,6 +41,11 @@ class Problem(Protocol):
     evaluations: int
 
     @property
+    def rounding(self) -> float:
+        """Return the relative error of a value."""
+        ...
+
+    @property
     def rows(self) -> int:
         """Return how many rows the sum has."""
         ...

@@ -35,7 +35,7 @@ def wolfe(
     if not slope < 0:
         return None
     start = Trial(0.0, x, at, slope)
-    rounding = 1e-13 * (abs(at.value) + 1)
+    rounding = problem.rounding * (abs(at.value) + 1)
     low, high = start, None
     for _ in range(most):
         trial = _evaluate(problem, x, direction, length)

@@ -14,9 +14,6 @@ from .base import Evaluation, Optimizer, Problem, State, Status
 POLISH = 1e-20
 """Scaled gradient below which no further step is worth its pass: 1e-10 standard errors from the maximum."""
 
-ROUNDING = 1e-13
-"""Relative rounding error allowed in a comparison of two log-likelihoods."""
-
 
 class Newton(Optimizer):
     """Take Newton steps with a backtracking line search.
@@ -42,7 +39,7 @@ class Newton(Optimizer):
         while length * reach > 1e-12:
             x = state.x + length * direction
             at = problem.evaluate(x, 2)
-            if _acceptable(state, at, direction, decrement, length, exact):
+            if _acceptable(state, at, direction, decrement, length, exact, 100 * problem.rounding):
                 return self._judged(State(x, at, step=length), previous=decrement if exact else math.inf)
             length *= _shrink(state.at, at, decrement, length)
         finite = state.at.finite and not math.isinf(decrement)
@@ -78,12 +75,14 @@ def _direction(at: Evaluation) -> tuple[Tensor, float, bool]:
     return step, -float(at.gradient @ step), False
 
 
-def _acceptable(state: State, at: Evaluation, direction: Tensor, decrement: float, length: float, exact: bool) -> bool:
+def _acceptable(
+    state: State, at: Evaluation, direction: Tensor, decrement: float, length: float, exact: bool, rounding: float
+) -> bool:
     if not at.finite:
         return False
     if at.value <= state.at.value - 1e-4 * length * decrement:
         return True
-    if not exact or abs(at.value - state.at.value) > ROUNDING * (abs(state.at.value) + 1) * 100:
+    if not exact or abs(at.value - state.at.value) > rounding * (abs(state.at.value) + 1):
         return False
     assert at.gradient is not None  # values agree to rounding: the slope decides
     return abs(float(at.gradient @ direction)) <= 0.9 * decrement

@@ -32,7 +32,7 @@ class Comparison:
     --------
     >>> import torchmle as tm
     >>> ols = tm.OLS.from_formula("lwage ~ educ", tm.datasets.load("wage1"))
-    >>> print(ols.fit(method="bfgs").compare_ols().fits.loc["bfgs", "verdict"])
+    >>> print(ols.fit(method="bfgs").compare_ols().fits.loc["OLS (bfgs)", "verdict"])
     maximum
     """
 

@@ -14,7 +14,7 @@ from scipy import special
 from ..data.batch import ModelData
 from ..data.design import Design
 from ..data.vectors import FloatArray
-from ..errors import CollinearityWarning, DataWarning, UndefinedStatisticError, warn
+from ..errors import CollinearityWarning, DataError, DataWarning, UndefinedStatisticError, warn
 from ..likelihood.leastsquares import LeastSquares, Solution, solve
 from ..linalg import inverse_root, symmetric
 from ..optim.base import Status
@@ -269,6 +269,8 @@ def closed_form(data: ModelData, seconds: float = 0.0) -> tuple[Fit, torch.Tenso
             "and there are no standard errors.",
             DataWarning,
         )
+    if not math.isfinite(solution.ssr):
+        raise DataError("The squares of the response overflow in floating point. Rescale the response.")
     gamma = solution.working * design.scale
     root = solution.root / design.scale
     inverse = inverse_root(root)
