@@ -353,7 +353,7 @@ class GenericLikelihoodModel:
         cov_type, cov_kwds, use_t : see :meth:`Results.with_cov`; default ``"nonrobust"``, under ``sampling_weights``
             ``"cluster"`` where groups were given, else ``"HC1"``.
         device : move the data there first.
-        fixed, constraints : ``{"educ": 0.0}`` holds a parameter, ``"x1 = x2"`` or ``["2*a + b = 1"]`` ties coefficients.
+        fixed, constraints : ``{"educ": 0.0}`` holds a parameter; ``"x1 = x2"``, ``["2*a + b = 1"]`` tie coefficients.
         seed, batch_size : for the stochastic methods.
         disp : True logs one line on how the fit ended (logger ``torchmle``).
         callback : called with each line of the trace; a true answer stops the fit.
