@@ -2,31 +2,19 @@
 
 from __future__ import annotations
 
-from typing import Any
-
 import torch
 from torch import Tensor
 
 from ..linalg import cholesky, solve_spd
 from .base import Problem, State
 from .linesearch import wolfe
-from .quasi import QuasiNewton
+from .quasi import BFGS
 
 
-class BHHH(QuasiNewton):
+class BHHH(BFGS):
     """Step along ``(sum s s')^-1 g`` (Berndt et al. 1974), with a strong Wolfe line search, checked exactly."""
 
     name = "bhhh"
-
-    def _fresh(self, inverse: Tensor) -> Tensor:
-        return inverse
-
-    def _apply(self, memory: Any, gradient: Tensor) -> Tensor:
-        product: Tensor = memory @ gradient
-        return product
-
-    def _update(self, memory: Any, step: Tensor, change: Tensor) -> Any:
-        return memory
 
     def step(self, problem: Problem, state: State) -> State:
         """Search along the direction, or check the point exactly when there is nothing to gain."""

@@ -114,7 +114,7 @@ def compare(results: Mapping[str, Results], reference: str | None = None) -> Com
         columns[name, "estimate"] = r.params.reindex(order)
         columns[name, "std err"] = r.bse.reindex(order)
     estimates = pd.DataFrame(columns, index=pd.Index(order))
-    fits = pd.DataFrame({name: _fit_row(r, base) for name, r in results.items()}).T
+    fits = pd.DataFrame([_fit_row(r, base) for r in results.values()], index=pd.Index(list(results)))
     return Comparison(estimates, fits, tuple(_notes(results, base_name)))
 
 
