@@ -112,12 +112,15 @@ def _alerts(results: Results) -> tuple[str, ...]:
 
 
 def number(value: float) -> str:
-    """Return a number with five significant digits at most, in plain notation where that is readable."""
+    """Return a number with four digits after the point, or four significant ones where it is small."""
     if math.isnan(value):
         return "nan"
     if value != 0 and not 1e-4 <= abs(value) < 1e7:
         return f"{value:.3e}"
-    return f"{value:.4f}" if abs(value) < 1e4 else f"{value:.1f}"
+    if abs(value) >= 1e4:
+        return f"{value:.1f}"
+    decimals = 4 if abs(value) >= 0.1 or value == 0 else 3 - math.floor(math.log10(abs(value)))
+    return f"{value:.{decimals}f}"
 
 
 def _statistic(results: Results, name: str) -> str | None:
