@@ -133,10 +133,10 @@ def measure(name: str, repeat: int) -> list[dict[str, Any]]:
 def main() -> None:
     """Print and keep the table."""
     parser = argparse.ArgumentParser(description=__doc__)
-    parser.add_argument("problems", nargs="*", default=list(PROBLEMS), choices=[*PROBLEMS, []])
+    parser.add_argument("problems", nargs="*", help=f"any of {list(PROBLEMS)}; all by default")
     parser.add_argument("--repeat", type=int, default=3)
     options = parser.parse_args()
-    table = pd.DataFrame([row for name in options.problems for row in measure(name, options.repeat)])
+    table = pd.DataFrame([row for name in options.problems or PROBLEMS for row in measure(name, options.repeat)])
     print(table.to_string(index=False, float_format=lambda v: f"{v:.3g}"))
     where = Path(__file__).parent / "results"
     where.mkdir(exist_ok=True)
