@@ -43,9 +43,9 @@ class Comparison:
     def _render(self, style: str) -> list[str]:
         columns: list[tuple[str, str]] = list(self.estimates.columns)  # type: ignore[arg-type]
         head = ["", *(f"{m} se" if k == "std err" else m for m, k in columns)]
-        body = [
-            [name, *row] for name, row in zip(self.estimates.index, self.estimates.to_numpy().tolist(), strict=True)
-        ]
+        absent = self.estimates.xs("estimate", axis=1, level=1).isna().to_numpy().repeat(2, axis=1)
+        cells = self.estimates.astype(object).mask(absent, "")  # a parameter that a model does not have
+        body = [[name, *row] for name, row in zip(cells.index, cells.to_numpy().tolist(), strict=True)]
         first = tabulate(body, head, tablefmt=style, floatfmt=".6g", missingval="")
         fits = self.fits.T
         rows = [
