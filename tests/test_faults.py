@@ -509,7 +509,7 @@ def predictions_by_rows() -> Any:
 def test_after_fork(work: Callable[[], Any]) -> None:
     """A child inherits no threads, neither ours nor those of OpenMP."""
     expected = numbers(work)  # the parent has used its threads
-    found = in_a_fork(work, 5.0)
+    found = in_a_fork(work, 60.0)
     assert found is not None, "the child hangs"
     np.testing.assert_allclose(found, expected, rtol=1e-9)
 
