@@ -33,14 +33,14 @@ class Finding:
 
 
 def audit(
-    objective: Objective, working: Callable[[Tensor], Tensor], jacobian: Tensor, gamma: Tensor, names: Sequence[str]
+    objective: Objective, working: Callable[[Tensor], Tensor], jacobian: Callable[[Tensor], Tensor], gamma: Tensor, names: Sequence[str]
 ) -> Finding | None:
     """Return what is wrong with the derivatives at gamma, or None.
 
     Parameters
     ----------
     objective : the log-likelihood of a sample of the rows.
-    working : gamma to working parameters; ``jacobian`` is its (K, F) derivative.
+    working : gamma to working parameters; ``jacobian`` gives its (K, F) derivative.
     names : F names for the directions.
     """
     if objective.dtype != torch.float64:
@@ -48,7 +48,7 @@ def audit(
 
     def scores_at(point: Tensor) -> Tensor:
         at = working(point)
-        return (objective.scores(at) if objective.separable else _total(objective, at)) @ jacobian
+        return (objective.scores(at) if objective.separable else _total(objective, at)) @ jacobian(point)
 
     generator = torch.Generator(device="cpu").manual_seed(17)
     units = _units(_values(objective, working, gamma), scores_at(gamma), gamma)

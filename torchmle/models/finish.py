@@ -36,7 +36,7 @@ def working_moments(objective: Objective, pmap: ParamMap, found: OptimResult) ->
     gradient, hessian = found.at.gradient, found.at.hessian
     assert gradient is not None
     assert hessian is not None
-    if pmap.basis is not None:
+    if not pmap.is_scaling:
         return objective.moments(pmap.working(found.x), 2)
     return Moments(-found.at.value, -gradient * pmap.scale, -hessian * torch.outer(pmap.scale, pmap.scale))
 
@@ -62,7 +62,7 @@ def finish(
     assert moments.hessian is not None
     assert found.at.hessian is not None
     factor = cholesky(found.at.hessian)
-    flat = [] if factor is not None else flat_directions(found.at.hessian, pmap.names, pmap.link_jacobian())
+    flat = [] if factor is not None else flat_directions(found.at.hessian, pmap.names, pmap.link_jacobian(found.x))
     weights = model.data.weights
     freq = weights is not None and weights.kind == "freq_weights"
     fit = Fit(

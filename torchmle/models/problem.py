@@ -42,14 +42,16 @@ class LikelihoodProblem:
         """Return minus the log-likelihood and its derivatives in gamma."""
         self.evaluations += 1
         m = self.objective.moments(self.map.working(x), order)
-        gradient = None if m.gradient is None else -self.map.pull_gradient(m.gradient)
-        hessian = None if m.hessian is None else -self.map.pull_matrix(m.hessian)
+        gradient = None if m.gradient is None else -self.map.pull_gradient(m.gradient, x)
+        hessian = None
+        if m.hessian is not None and m.gradient is not None:
+            hessian = -self.map.pull_hessian(m.hessian, m.gradient, x)
         return Evaluation(-m.llf, gradient, hessian)
 
     def outer_products(self, x: Tensor) -> Tensor:
         """Return the sum of the outer products of the (weighted) scores in gamma."""
         self.evaluations += 1
-        return self.map.pull_matrix(self.objective.outer_products(self.map.working(x), 1))
+        return self.map.pull_outer(self.objective.outer_products(self.map.working(x), 1), x)
 
     def batch(self, index: Tensor) -> LikelihoodProblem:
         """Return the problem on some of the rows."""

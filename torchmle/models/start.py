@@ -75,8 +75,9 @@ def with_typical_sizes(model: GenericLikelihoodModel, pmap: ParamMap, request: F
     size = as_params(given, pmap.names, "start_params").abs()
     scale = pmap.scale.clone()
     for i in loose:
-        if float(size[i]) > 10.0 or 0 < float(size[i]) < 0.1:
-            scale[i] = 1 / size[i]
+        position = i if pmap.curve is None else pmap.curve.plain.get(i)
+        if position is not None and (float(size[i]) > 10.0 or 0 < float(size[i]) < 0.1):
+            scale[position] = 1 / size[i]
     return replace(pmap, scale=scale)
 
 
@@ -189,8 +190,8 @@ def audit_at(model: GenericLikelihoodModel, objective: Objective, pmap: ParamMap
     """Return what is wrong with the derivatives of a user's own likelihood near a point; ready-made ones are tested."""
     if is_ready_made(model):
         return None
-    names = [f"direction {j + 1}" for j in range(pmap.free)] if pmap.basis is not None else list(pmap.link_names)
-    found = audit(_sample(objective, AUDIT_ROWS), pmap.working, pmap.working_jacobian(), gamma, names)
+    names = list(pmap.link_names) if pmap.is_scaling else [f"direction {j + 1}" for j in range(pmap.free)]
+    found = audit(_sample(objective, AUDIT_ROWS), pmap.working, pmap.working_jacobian, gamma, names)
     return None if found is None else f"{type(model).__name__}.{model.likelihood_name()}: {found.text}"
 
 

@@ -42,7 +42,27 @@ def constrain(pmap: ParamMap, fixed: Mapping[str, float] | None, constraints: An
         rows.append(row)
         values.append(target)
         held[pmap.names.index(name)] = float(target)
-    return replace(_solve(pmap, torch.stack(rows), torch.stack(values)), held=held)
+    R, q = inner_rows(pmap, torch.stack(rows), torch.stack(values))
+    return replace(_solve(pmap, R, q), held=held)
+
+
+def inner_rows(pmap: ParamMap, rows: Tensor, values: Tensor) -> tuple[Tensor, Tensor]:
+    """Return rows and values over the inner parameters for such over the K link-scale ones.
+
+    A transformed parameter stands alone in its row, with its value in its own units.
+    """
+    curve = pmap.curve
+    if curve is None:
+        return (rows if pmap.uncentre is None else rows @ pmap.uncentre), values
+    out = torch.zeros(len(rows), len(pmap.scale), dtype=torch.float64, device="cpu")
+    moved = values.clone()
+    for r, i in rows.nonzero().tolist():
+        position = curve.position(i)
+        assert position is not None
+        out[r, position] = rows[r, i]
+        if i not in curve.plain:
+            moved[r] = curve.piece(i).transform.to_free(values[r][None], [pmap.names[i]])[0]
+    return out, moved
 
 
 def _fixed(pmap: ParamMap, name: str, value: Any) -> tuple[Tensor, Tensor]:
@@ -55,6 +75,7 @@ def _fixed(pmap: ParamMap, name: str, value: Any) -> tuple[Tensor, Tensor]:
     if not bool(torch.isfinite(target)):
         raise OptionError(f"fixed[{name!r}] = {value} must be finite.")
     position = pmap.names.index(name)
+    _refuse_blocks(pmap, position, f"fixed={{{name!r}: ...}}")
     if position in pmap.naturals:
         target = pmap.naturals[position].to_link(target)
     row = torch.zeros(len(pmap.names), dtype=torch.float64, device="cpu")
@@ -92,7 +113,24 @@ def _equations(pmap: ParamMap, constraints: Any) -> tuple[list[Tensor], list[Ten
     return rows, values
 
 
+def _refuse_blocks(pmap: ParamMap, position: int, what: str) -> None:
+    """Refuse to move one parameter of a block whose members move together."""
+    if pmap.curve is not None and pmap.curve.position(position) is None:
+        transform = pmap.curve.piece(position).transform
+        raise OptionError(
+            f"{what} is not possible: {pmap.names[position]!r} belongs to a block of {transform.range}, which move "
+            "together. Write the restricted block into the likelihood instead."
+        )
+
+
 def _refuse_naturals(pmap: ParamMap, row: np.ndarray[Any, Any], text: str) -> None:
+    if pmap.curve is not None:
+        for position in np.flatnonzero(row).tolist():
+            if position not in pmap.curve.plain:
+                raise OptionError(
+                    f"The constraint {text!r} involves {pmap.names[position]!r}, which a transform keeps in its range. "
+                    "Linear constraints are for untransformed parameters; fixed= holds a single one."
+                )
     for i, natural in pmap.naturals.items():
         if row[i] != 0:
             raise OptionError(
@@ -102,10 +140,10 @@ def _refuse_naturals(pmap: ParamMap, row: np.ndarray[Any, Any], text: str) -> No
 
 
 def _solve(pmap: ParamMap, R: Tensor, q: Tensor) -> ParamMap:
-    """Return the map whose free parameters span the solutions of ``R link = q``, in comparable units."""
+    """Return the map whose free parameters span the solutions of ``R inner = q``, in comparable units."""
     if bool((R.abs().amax(1) == 0).any()):
         raise OptionError("A constraint involves no parameter: both of its sides are the same.")
-    R = R @ pmap.link_jacobian()
+    R = R / pmap.scale
     norms = R.norm(dim=1)
     R, q = R / norms[:, None], q / norms
     U, singular, Vt = torch.linalg.svd(R, full_matrices=True)

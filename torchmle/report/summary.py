@@ -161,16 +161,19 @@ def _head(results: Results, alpha: float) -> tuple[str, ...]:
 
 def _rows(results: Results, alpha: float) -> tuple[tuple[str, ...], ...]:
     interval = results.conf_int(alpha)
-    naturals = {results.names[i] for i in results.fit.map.naturals}
+    pmap = results.fit.map
+    untested = {results.names[i] for i in pmap.untested}
+    bounds = {results.names[i]: side for i, side in pmap.at_bound.items()}
     fixed = {results.names[i] for i in results.fit.map.fixed}
     rows = []
     for name in results.names:
         value, error = number(results.params[name]), number(results.bse[name])
         if name in fixed:
-            rows.append((name, value, "(fixed)", "", "", "", ""))
+            said = f"(at {bounds[name]} bound)" if name in bounds else "(fixed)"
+            rows.append((name, value, said, "", "", "", ""))
             continue
         low, high = number(interval[0][name]), number(interval[1][name])
-        test = ("", "") if name in naturals else (_short(results.tvalues[name]), _short(results.pvalues[name]))
+        test = ("", "") if name in untested else (_short(results.tvalues[name]), _short(results.pvalues[name]))
         rows.append((name, value, error, *test, low, high))
     return tuple(rows)
 

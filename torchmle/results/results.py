@@ -93,7 +93,7 @@ class Results:
     def tvalues(self) -> pd.Series:
         """Return estimate over standard error; NaN for parameters like ``sigma``, where zero is no hypothesis."""
         values = self.params / self.bse
-        values.iloc[[*self.fit.map.naturals, *self.fit.map.fixed]] = np.nan
+        values.iloc[list(self.fit.map.untested)] = np.nan
         return values
 
     @property
@@ -375,7 +375,7 @@ def build_inference(
         scale=fit.scale,
         objective=fit.objective,
         working=fit.map.working(fit.gamma),
-        pull=fit.map.pull_matrix,
+        pull=lambda matrix: fit.map.pull_outer(matrix, fit.gamma),
         nobs=fit.nobs,
         params=len(fit.gamma),
         weights=model.data.weights.kind if model.data.weights else None,

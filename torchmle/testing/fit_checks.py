@@ -104,7 +104,7 @@ def twin(subject: Subject) -> Finding:
 
 
 def _errors(pmap: ParamMap, covariance: torch.Tensor, gamma: torch.Tensor, reported: bool) -> FloatArray:
-    matrix = pmap.push(covariance, gamma) if reported else pmap.push_link(covariance)
+    matrix = pmap.push(covariance, gamma) if reported else pmap.push_link(covariance, gamma)
     return matrix.diagonal().sqrt().numpy()
 
 
@@ -132,6 +132,8 @@ def _rows(
     values = objective.values(working).cpu().double().numpy()
     if whole:
         return values.sum(keepdims=True), None
-    jacobian = pmap.jacobian(gamma) if reported else pmap.link_jacobian()
+    if pmap.curve is not None:
+        return values, pmap.reported_scores(gamma, objective.scores(working)).numpy()
+    jacobian = pmap.jacobian(gamma) if reported else pmap.link_jacobian(gamma)
     scores = torch.linalg.solve(jacobian.mT, (objective.scores(working) / pmap.scale).mT).mT
     return values, scores.numpy()
