@@ -14,7 +14,7 @@ ROOT = Path(__file__).parents[1] / "torchmle"
 FILES = sorted(ROOT.rglob("*.py"))
 NAMES = [path.relative_to(ROOT).as_posix() for path in FILES]
 
-GROUND = {"errors": 0, "config": 0, "typing": 0, "linalg": 0, "special": 0, "workers": 0}
+GROUND = dict.fromkeys(("errors", "config", "typing", "linalg", "special", "workers", "files", "progress"), 0)
 STOREYS = ("data", "params", "likelihood", "optim", "inference", "results", "report", "models", "testing")
 FLOORS = GROUND | {name: floor for floor, name in enumerate(STOREYS, 1)} | {"__init__": 10, "__main__": 10}
 LONGEST = 400

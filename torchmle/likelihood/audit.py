@@ -33,7 +33,11 @@ class Finding:
 
 
 def audit(
-    objective: Objective, working: Callable[[Tensor], Tensor], jacobian: Callable[[Tensor], Tensor], gamma: Tensor, names: Sequence[str]
+    objective: Objective,
+    working: Callable[[Tensor], Tensor],
+    jacobian: Callable[[Tensor], Tensor],
+    gamma: Tensor,
+    names: Sequence[str],
 ) -> Finding | None:
     """Return what is wrong with the derivatives at gamma, or None.
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 import copy
 from collections.abc import Mapping, Sequence
 from dataclasses import replace
+from os import PathLike
 from typing import Any, TypeVar
 
 import numpy as np
@@ -17,12 +18,14 @@ from ..data.extras import WEIGHT_KINDS, ExtraInputs
 from ..data.formula import caller_names
 from ..errors import OptionError, UndefinedStatisticError, collecting_notes, unknown
 from ..likelihood.objective import Objective
+from ..params.curve import make_curve
 from ..params.map import ParamMap, Units
 from ..results.results import Results
 from ..workers import engine
+from . import derivatives
 from .fitting import run_fit
 from .problem import opaque_objective
-from .request import FitRequest, as_params, refuse_fit_options
+from .request import FitRequest, refuse_fit_options, split_options
 from .support import check_extra_params, refuse_extras
 from .views import moved, predict_opaque
 
@@ -57,6 +60,7 @@ class GenericLikelihoodModel:
     no scores by row, so that only the inverse Hessian is available for standard errors. Define
     ``predict_mean(params) -> (n,)`` for predictions. Products of data with parameters are found in the likelihood and
     used for speed (``results.engine`` says so); ``lifting = False`` in the class switches that off.
+    ``transforms = {"sigma": "positive"}`` in the class keeps parameters in their range while they are estimated.
 
     Examples
     --------
@@ -75,6 +79,7 @@ class GenericLikelihoodModel:
     takes_exposure: bool = True
     takes_var_weights: bool = False
     lifting: bool = True
+    transforms: Mapping[str | tuple[str, ...], Any] = {}
 
     data: ModelData
     endog: Tensor
@@ -258,12 +263,14 @@ class GenericLikelihoodModel:
 
     def make_map(self, names: Sequence[str], units: Units = "scaled") -> ParamMap:
         """Return the map between the user's parameters and comparable units: coefficients times column scales."""
-        scale = torch.ones(len(names), dtype=torch.float64, device="cpu")
+        curve = make_curve(names, self.transforms)
+        scale = torch.ones(len(names) if curve is None else curve.free, dtype=torch.float64, device="cpu")
         if units != "raw" and self.data.designs:
-            own = next(iter(self.data.designs.values())).scale
-            k = min(len(own), len(scale))
-            scale[:k] = own[:k]
-        return ParamMap(tuple(names), tuple(names), scale)
+            for i, own in enumerate(next(iter(self.data.designs.values())).scale[: len(names)]):
+                position = i if curve is None else curve.plain.get(i)
+                if position is not None:
+                    scale[position] = own
+        return ParamMap(tuple(names), tuple(names), scale, curve=curve)
 
     def make_objective(self, pmap: ParamMap) -> Objective:
         """Return the log-likelihood in working parameters, which here are the user's own."""
@@ -271,47 +278,25 @@ class GenericLikelihoodModel:
 
     def start_candidates(self, pmap: ParamMap) -> list[Tensor]:
         """Return link-scale starting points to choose from; the best one is taken."""
-        return [torch.zeros(len(pmap.names), dtype=torch.float64, device="cpu")]
+        return [pmap.link(torch.zeros(pmap.free, dtype=torch.float64, device="cpu"))]
 
     # ---- log-likelihood and derivatives at any point
 
-    def _at(self, params: Any) -> tuple[ParamMap, Tensor, Objective]:
-        pmap = self.make_map(self.param_names)
-        theta = as_params(params, pmap.names, "params")
-        return pmap, pmap.gamma(theta), self.make_objective(pmap)
-
     def loglike(self, params: Any) -> Any:
         """Return the (weighted) log-likelihood at ``params``."""
-        with engine():
-            pmap, gamma, objective = self._at(params)
-            return objective.moments(pmap.working(gamma), 0).llf
+        return derivatives.loglike(self, params)
 
     def score(self, params: Any) -> np.ndarray[Any, Any]:
         """Return the (K,) gradient of the log-likelihood."""
-        with engine():
-            pmap, gamma, objective = self._at(params)
-            moments = objective.moments(pmap.working(gamma), 1)
-            assert moments.gradient is not None
-            return pmap.reported_gradient(gamma, moments.gradient).numpy()
+        return derivatives.score(self, params)
 
     def score_obs(self, params: Any) -> np.ndarray[Any, Any]:
         """Return the (n, K) scores by row, unweighted."""
-        with engine():
-            pmap, gamma, objective = self._at(params)
-            if not objective.separable:
-                raise UndefinedStatisticError(
-                    f"{type(self).__name__} defines a scalar loglike, which has no scores by row."
-                )
-            return pmap.reported_scores(gamma, objective.scores(pmap.working(gamma))).numpy()
+        return derivatives.score_obs(self, params)
 
     def hessian(self, params: Any) -> np.ndarray[Any, Any]:
         """Return the (K, K) Hessian of the log-likelihood (negative definite at a maximum)."""
-        with engine():
-            pmap, gamma, objective = self._at(params)
-            moments = objective.moments(pmap.working(gamma), 2)
-            assert moments.gradient is not None
-            assert moments.hessian is not None
-            return pmap.reported_hessian(gamma, moments.gradient, moments.hessian).numpy()
+        return derivatives.hessian(self, params)
 
     def information(self, params: Any) -> np.ndarray[Any, Any]:
         """Return the (K, K) observed information, minus the Hessian."""
@@ -332,11 +317,15 @@ class GenericLikelihoodModel:
         device: str | torch.device | None = None,
         fixed: Mapping[str, float] | None = None,
         constraints: str | Sequence[str] | None = None,
+        bounds: Mapping[str, tuple[float | None, float | None]] | None = None,
         seed: int | None = None,
         batch_size: int | None = None,
         maxfun: int | None = None,
         disp: bool | int | None = None,
+        progress: bool | None = None,
         callback: Any = None,
+        resume: Any = None,
+        checkpoint: str | PathLike[str] | None = None,
         options: Mapping[str, Any] | None = None,
         **unknown_options: Any,
     ) -> Results:
@@ -345,8 +334,8 @@ class GenericLikelihoodModel:
         Parameters
         ----------
         start_params : starting values in the units of the results: a sequence, a dict or a Series by name.
-        method : ``"newton"`` (default), ``"bfgs"``, ``"lbfgs"``, ``"bhhh"``; ``"sgd"``, ``"adam"``, ``"adagrad"``,
-            ``"rmsprop"`` or ``"torch:CLASS"``; ``"scipy:NAME"``.
+        method : ``"newton"`` (default up to 1,000 parameters), ``"bfgs"``, ``"lbfgs"`` (default beyond), ``"bhhh"``;
+            ``"sgd"``, ``"adam"``, ``"adagrad"``, ``"rmsprop"`` or ``"torch:CLASS"``; ``"scipy:NAME"``.
         maxiter, maxfun : limits on iterations and on evaluations of the log-likelihood.
         tol : scaled gradient ``g' (-H)^-1 g`` at which the method stops; default 1e-10 (1e-4 in float32). The verdict
             ``converged`` always uses the default.
@@ -354,10 +343,14 @@ class GenericLikelihoodModel:
             ``"cluster"`` where groups were given, else ``"HC1"``.
         device : move the data there first.
         fixed, constraints : ``{"educ": 0.0}`` holds a parameter; ``"x1 = x2"``, ``["2*a + b = 1"]`` tie coefficients.
-        seed, batch_size : for the stochastic methods.
+        bounds : ``{"educ": (0, None)}``, in the units of the results.
+        seed, batch_size : for random starts and the stochastic methods.
         disp : True logs one line on how the fit ended (logger ``torchmle``).
+        progress : a line on the terminal while the fit runs; by default where there is a terminal and it takes long.
         callback : called with each line of the trace; a true answer stops the fit.
-        options : further options of the method, e.g. ``{"lr": 0.1, "momentum": 0.9}`` for ``"sgd"``.
+        resume, checkpoint : results or a file to go on from; the file to keep the best point in while the fit runs.
+        options : ``starts``, ``spread``, ``time_limit``, ``separation`` (:class:`torchmle.FitOptions`), and those of
+            the method, e.g. ``{"lr": 0.1, "momentum": 0.9}`` for ``"sgd"``.
 
         Returns
         -------
@@ -366,21 +359,9 @@ class GenericLikelihoodModel:
         if unknown_options:
             refuse_fit_options(unknown_options)
         request = FitRequest(
-            start_params=start_params,
-            method=method,
-            maxiter=maxiter,
-            tol=tol,
-            cov_type=cov_type,
-            cov_kwds=cov_kwds,
-            use_t=use_t,
-            fixed=fixed,
-            constraints=constraints,
-            seed=seed,
-            batch_size=batch_size,
-            maxfun=maxfun,
-            disp=disp,
-            callback=callback,
-            options=options if options is not None else {},
+            *(start_params, method, maxiter, tol, cov_type, cov_kwds, use_t, fixed, constraints, bounds, seed),
+            *(batch_size, maxfun, disp, progress, callback, resume, checkpoint),
+            *split_options(options),
         )
         with engine():
             return moved(self, device)._fit(request)

@@ -81,7 +81,7 @@ def finish(
         nobs=float(weights.values.sum()) if freq and weights is not None else float(model.nobs),
         free=pmap.free,
         flat=() if separation else tuple(flat),
-        notes=tuple(note for note in (separation, wrong) if note is not None),
+        notes=(*found.notes, *(note for note in (separation, wrong) if note is not None)),
     )
     bread = inverse_spd(factor) if fit.converged and factor is not None else None
     return fit, bread

@@ -8,13 +8,11 @@ from dataclasses import replace
 from typing import TYPE_CHECKING
 
 import torch
-from torch import Tensor
 
-from ..errors import ConvergenceWarning, LikelihoodError, OptionError, SeparationWarning, warn
+from ..errors import ConvergenceWarning, OptionError, SeparationWarning, warn
 from ..likelihood.lifting import PLAIN, LayoutError, LiftedObjective, disagreement, tolerance
-from ..likelihood.objective import Objective
 from ..likelihood.opaque import OpaqueObjective
-from ..optim.base import Optimizer, OptimResult, Options, Status, judge, minimise
+from ..optim.base import Optimizer, OptimResult, Options, Status, judge
 from ..optim.registry import is_first_order, make_optimizer
 from ..params.constraints import constrain
 from ..params.map import ParamMap
@@ -23,20 +21,15 @@ from ..results.results import Results, build_inference, check_inference
 from .finish import finish, make_record, working_moments
 from .problem import VERDICT, LikelihoodProblem
 from .request import FitRequest
-from .start import (
-    audit_at,
-    checked,
-    enough_rows,
-    finite_start,
-    param_names,
-    refine_on_sample,
-    starting_point,
-    with_typical_sizes,
-)
+from .search import Search, maximise
+from .start import audit_at, checked, enough_rows, param_names, starting_point, with_typical_sizes
 from .views import refuse_unmasked
 
 if TYPE_CHECKING:
     from .base import GenericLikelihoodModel
+
+NEWTON_UP_TO = 1_000
+"""Parameters up to which Newton's method is the default."""
 
 logger = logging.getLogger("torchmle")
 
@@ -48,25 +41,23 @@ def run_fit(model: GenericLikelihoodModel, request: FitRequest) -> Results:
     cov_type = default_cov(model, request.cov_type)
     check_inference(model, cov_type, request.cov_kwds, separable=not model.is_scalar)
     names = param_names(model, request)
-    method = request.method if request.method is not None else "newton"
-    optimizer = _optimizer(method, request, model.endog.dtype)
-    if request.batch_size is not None and model.is_scalar:
-        raise OptionError("batch_size needs log-likelihoods by row, and this model has a scalar loglike.")
-    if method == "bhhh" and model.is_scalar:
-        raise OptionError("method='bhhh' needs scores by row, and a scalar loglike has none. Use 'bfgs' or 'newton'.")
-    raw = not request.options.get("standardize", True)
-    pmap = model.make_map(names, "raw" if raw else "scaled" if method == "newton" else "standardised")
-    pmap = with_typical_sizes(model, pmap, request) if not raw else pmap
-    pmap = constrain(pmap, request.fixed, request.constraints)
+    method = request.method if request.method is not None else default_method(len(names))
+    optimizer = _optimizer(model, method, request)
+    raw = not request.general.standardize
+    plain = model.make_map(names, "raw" if raw else "scaled" if method == "newton" else "standardised")
+    plain = with_typical_sizes(model, plain, request) if not raw else plain
+    pmap = constrain(plain, request.fixed, request.constraints)
     objective = model.make_objective(pmap)
     enough_rows(model, pmap)
     gamma, given = starting_point(model, request, pmap, objective)
     objective, engine = checked(model, objective, pmap, gamma)
+    search = Search(model, objective, plain, pmap, optimizer, request, gamma, given)
     try:
-        start, found = _maximise(model, objective, pmap, gamma, given, optimizer, request)
+        ended = maximise(search)
     except LayoutError as error:
         objective, engine = OpaqueObjective(**objective.parts()), f"{PLAIN} ({error})"  # type: ignore[attr-defined]
-        start, found = _maximise(model, objective, pmap, gamma, given, optimizer, request)
+        ended = maximise(replace(search, objective=objective))
+    pmap, found = ended.map, ended.result
     wrong = None
     try:
         if isinstance(objective, LiftedObjective):
@@ -77,7 +68,7 @@ def run_fit(model: GenericLikelihoodModel, request: FitRequest) -> Results:
     if wrong is not None:
         found = replace(found, status=Status.WRONG_DERIVATIVES)
     fit, bread = finish(model, pmap, objective, found, method, engine, time.perf_counter() - begin, wrong)
-    record = make_record(model, request, method, dict(zip(names, start.tolist(), strict=True)), fit.seconds)
+    record = make_record(model, request, method, dict(zip(names, ended.start.tolist(), strict=True)), fit.seconds)
     try:
         inference = build_inference(model, fit, bread, cov_type, request.cov_kwds, request.use_t, False)
     except KeyboardInterrupt:
@@ -86,30 +77,6 @@ def run_fit(model: GenericLikelihoodModel, request: FitRequest) -> Results:
     results = Results(model, fit, inference, record, summarise)
     announce(results, request.disp)
     return results
-
-
-def _maximise(
-    model: GenericLikelihoodModel,
-    objective: Objective,
-    pmap: ParamMap,
-    gamma: Tensor,
-    given: bool,
-    optimizer: Optimizer,
-    request: FitRequest,
-) -> tuple[Tensor, OptimResult]:
-    """Run the method from the start, or from the estimate on a sample where nobody gave a start."""
-    problem, tol = LikelihoodProblem(objective, pmap), VERDICT[model.endog.dtype]
-    try:
-        gamma = gamma if given else refine_on_sample(objective, pmap, gamma, request.method or "newton")
-    except KeyboardInterrupt:  # there is no point yet but the start: return it, as an interrupted fit
-        still = make_optimizer("newton", Options(maxiter=0, tol=tol), None, {})
-        return pmap.theta(gamma), replace(minimise(still, problem, gamma, verdict_tol=tol), status=Status.INTERRUPTED)
-    finite_start(model, problem, gamma)
-    wrong = audit_at(model, objective, pmap, gamma)
-    if wrong is not None:
-        raise LikelihoodError(wrong)
-    found = minimise(optimizer, problem, gamma, verdict_tol=tol, callback=request.callback, maxfun=request.maxfun)
-    return pmap.theta(gamma), found
 
 
 def _verified(
@@ -146,9 +113,19 @@ def default_cov(model: GenericLikelihoodModel, asked: str | None) -> str:
     return "cluster" if model.data.groups is not None else "HC1"
 
 
-def _optimizer(method: str, request: FitRequest, dtype: torch.dtype) -> Optimizer:
-    options = {k: v for k, v in request.options.items() if k != "standardize"}
-    if "standardize" in request.options and not is_first_order(method):
+def default_method(params: int) -> str:
+    """Return Newton's method, or L-BFGS where a Hessian for every step would cost too much."""
+    return "newton" if params <= NEWTON_UP_TO else "lbfgs"
+
+
+def _optimizer(model: GenericLikelihoodModel, method: str, request: FitRequest) -> Optimizer:
+    """Return the method, refusing what it or the likelihood cannot do."""
+    if not request.general.standardize and not is_first_order(method):
         raise OptionError(f"standardize is an option of 'sgd' and the like; {method!r} always scales.")
-    common = Options(request.maxiter, request.tol or VERDICT[dtype], request.seed or 0)
-    return make_optimizer(method, common, request.batch_size, options)
+    if request.batch_size is not None and model.is_scalar:
+        raise OptionError("batch_size needs log-likelihoods by row, and this model has a scalar loglike.")
+    if method == "bhhh" and model.is_scalar:
+        raise OptionError("method='bhhh' needs scores by row, and a scalar loglike has none. Use 'bfgs' or 'newton'.")
+    tol = request.tol or VERDICT[model.endog.dtype]
+    common = Options(request.maxiter, tol, request.seed or 0, request.general.time_limit)
+    return make_optimizer(method, common, request.batch_size, request.options)

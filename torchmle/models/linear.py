@@ -19,7 +19,7 @@ from ..special import normal_logpdf
 from .finish import make_record
 from .fitting import default_cov, run_fit
 from .predictors import LinearPredictorModel
-from .request import FitRequest
+from .request import FitOptions, FitRequest
 
 
 class OLS(LinearPredictorModel):
@@ -68,6 +68,8 @@ class OLS(LinearPredictorModel):
         idle = {"maxiter": request.maxiter, "tol": request.tol, "start_params": request.start_params}
         idle |= {"batch_size": request.batch_size, "callback": request.callback, "maxfun": request.maxfun}
         idle |= {"seed": request.seed, "fixed": request.fixed, "constraints": request.constraints, **request.options}
+        idle |= {"bounds": request.bounds, "resume": request.resume, "checkpoint": request.checkpoint}
+        idle |= {k: v for k, v in vars(request.general).items() if v != getattr(FitOptions(), k)}
         given = [name for name, value in idle.items() if value is not None]
         if given:
             raise OptionError(

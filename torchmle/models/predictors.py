@@ -21,6 +21,7 @@ from ..params.map import ParamMap, Units, uncentring
 from ..params.natural import Natural, PredictorSpec
 from ..results.results import Results
 from ..workers import derivatives_on, engine
+from . import derivatives
 from .base import DATA_KEYWORDS, GenericLikelihoodModel
 from .problem import VERDICT, LikelihoodProblem
 
@@ -181,7 +182,7 @@ class LinearPredictorModel(GenericLikelihoodModel):
     def loglikeobs(self, params: Any) -> Tensor:
         """Return the (n,) log-likelihoods at reported parameters, unweighted."""
         with engine():
-            pmap, gamma, objective = self._at(params)
+            pmap, gamma, objective = derivatives.at(self, params)
             return objective.values(pmap.working(gamma))
 
     def start_candidates(self, pmap: ParamMap) -> list[Tensor]:

@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import math
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, fields
+from os import PathLike
 from typing import Any
 
 import numpy as np
@@ -14,8 +15,46 @@ from torch import Tensor
 
 from ..errors import OptionError, listing, unknown
 
-NOT_YET = ("bounds", "resume", "checkpoint", "progress")
-"""Arguments of ``fit`` that are planned; asking for one is an error."""
+
+@dataclass(frozen=True)
+class FitOptions:
+    """Hold what ``fit(options={...})`` takes whatever the method.
+
+    Attributes
+    ----------
+    starts : how many starting points to try, 1 or more. The first is the usual one, the others lie around it, drawn
+        with ``seed``; the best maximum found is returned.
+    spread : how far they lie around it, in units in which a standardised coefficient moves the predictor by one.
+    time_limit : seconds after which the fit stops at the best point so far; None for no limit.
+    separation : ``"flag"`` or ``"drop"``: what to do about rows that are predicted perfectly.
+    standardize : False lets stochastic methods see the user's own units.
+    """
+
+    starts: int = 1
+    spread: float = 1.0
+    time_limit: float | None = None
+    separation: str = "flag"
+    standardize: bool = True
+
+    def __post_init__(self) -> None:
+        check_whole("starts", self.starts, 1)
+        for name in ("spread", "time_limit"):
+            value = getattr(self, name)
+            if value is not None and not 0 < as_number(name, value) < math.inf:
+                raise OptionError(f"{name}={value!r} must be positive and finite.")
+        if self.separation not in ("flag", "drop"):
+            raise OptionError(unknown("separation", self.separation, ["flag", "drop"]))
+        if not isinstance(self.standardize, bool):
+            raise OptionError(f"standardize={self.standardize!r} must be True or False.")
+
+
+def split_options(given: Any) -> tuple[FitOptions, Mapping[str, Any]]:
+    """Return the options that hold for every method, and those of the method."""
+    if given is not None and not isinstance(given, Mapping):
+        raise OptionError(f"options is {given!r}; it must be a dict.")
+    own = {f.name for f in fields(FitOptions)}
+    given = {} if given is None else dict(given)
+    return FitOptions(**{k: v for k, v in given.items() if k in own}), {k: v for k, v in given.items() if k not in own}
 
 
 @dataclass(frozen=True)
@@ -31,11 +70,16 @@ class FitRequest:
     use_t: bool | None = None
     fixed: Mapping[str, float] | None = None
     constraints: Any = None
+    bounds: Mapping[str, Any] | None = None
     seed: int | None = None
     batch_size: int | None = None
     maxfun: int | None = None
     disp: bool | int | None = None
+    progress: bool | None = None
     callback: Any = None
+    resume: Any = None
+    checkpoint: Any = None
+    general: FitOptions = field(default_factory=FitOptions)
     options: Mapping[str, Any] = field(default_factory=dict)
 
     def __post_init__(self) -> None:
@@ -47,7 +91,13 @@ class FitRequest:
             raise OptionError(f"tol={self.tol!r} must be positive and finite; the default is 1e-10.")
         if self.callback is not None and not callable(self.callback):
             raise OptionError(f"callback is {type(self.callback).__name__}; it must be a function of one argument.")
-        for name in ("cov_kwds", "options", "fixed"):
+        if self.progress is not None and not isinstance(self.progress, bool):
+            raise OptionError(f"progress={self.progress!r} must be True, False or None.")
+        if self.checkpoint is not None and not isinstance(self.checkpoint, (str, PathLike)):
+            raise OptionError(f"checkpoint={self.checkpoint!r} must be the name of a file.")
+        if self.resume is not None and self.start_params is not None:
+            raise OptionError("resume and start_params both say where to begin; give one of them.")
+        for name in ("cov_kwds", "options", "fixed", "bounds"):
             value = getattr(self, name)
             if value is not None and not isinstance(value, Mapping):
                 raise OptionError(f"{name} is {value!r}; it must be a dict.")
@@ -107,24 +157,9 @@ def as_params(given: Any, names: Sequence[str], what: str) -> Tensor:
 
 
 def refuse_fit_options(given: Mapping[str, Any]) -> None:
-    """Raise for arguments that ``fit`` does not have, or does not have yet."""
-    known = [
-        "start_params",
-        "method",
-        "maxiter",
-        "tol",
-        "cov_type",
-        "cov_kwds",
-        "use_t",
-        "device",
-        "fixed",
-        "constraints",
-        "seed",
-    ]
-    known += ["batch_size", "maxfun", "disp", "callback", "options"]
-    for name, value in given.items():
-        if name in NOT_YET:
-            if value is None:
-                continue
-            raise OptionError(f"fit({name}=...) is not part of this version of torchmle.")
-        raise OptionError(unknown("argument of fit:", name, known))
+    """Raise for arguments that ``fit`` does not have."""
+    own = [f.name for f in fields(FitRequest) if f.name != "general"]
+    for name in given:
+        if name in {f.name for f in fields(FitOptions)}:
+            raise OptionError(f"{name} is given in options: fit(options={{{name!r}: ...}}).")
+        raise OptionError(unknown("argument of fit:", name, [*own, "device"]))

@@ -21,6 +21,7 @@ from ..optim.base import Options, Status, minimise
 from ..optim.registry import is_first_order, make_optimizer
 from ..params.map import ParamMap
 from ..workers import derivatives_on
+from .checkpoint import resumed
 from .problem import LikelihoodProblem
 from .request import FitRequest, as_params
 
@@ -85,7 +86,7 @@ def starting_point(
     model: GenericLikelihoodModel, request: FitRequest, pmap: ParamMap, objective: Objective
 ) -> tuple[Tensor, bool]:
     """Return the starting point in gamma, and whether the user or the model gave it."""
-    for given in (request.start_params, _own_start(model)):
+    for given in (resumed(request, model), request.start_params, _own_start(model)):
         if given is not None:
             return pmap.gamma(as_params(given, pmap.names, "start_params")), True
     candidates = [pmap.gamma_of_link(link) for link in model.start_candidates(pmap)]

@@ -74,6 +74,7 @@ class Status(Enum):
     SEPARATED = "separated"
     WRONG_DERIVATIVES = "wrong_derivatives"
     NOT_FINITE = "not_finite"
+    TIME_LIMIT = "time_limit"
     STOPPED = "stopped"
     INTERRUPTED = "interrupted"
 
@@ -98,6 +99,8 @@ _SENTENCES = {
     Status.WRONG_DERIVATIVES: "Autograd and differences of the log-likelihood disagree at the returned point.",
     Status.NOT_FINITE: "The log-likelihood or its derivatives are not finite around this point. "
     "Look for a parameter that runs to a bound of its range, and for log, sqrt or division at zero.",
+    Status.TIME_LIMIT: "The time limit was reached; this is the best point so far. Raise time_limit, or go on with "
+    "fit(resume=results).",
     Status.STOPPED: "The callback asked to stop.",
     Status.INTERRUPTED: "The fit was interrupted; this is the best point so far.",
 }
@@ -119,12 +122,14 @@ class State:
 class Options:
     """Hold what every method takes.
 
-    ``tol`` is the scaled gradient ``g' H^-1 g`` at which a method stops; ``maxiter`` None is the method's default.
+    ``tol`` is the scaled gradient ``g' H^-1 g`` at which a method stops; ``maxiter`` None is the method's default;
+    ``time_limit`` is in seconds.
     """
 
     maxiter: int | None = None
     tol: float = 1e-10
     seed: int = 0
+    time_limit: float | None = None
 
 
 class Optimizer(ABC):
@@ -159,6 +164,8 @@ class TraceRow:
 
 
 Callback = Callable[[TraceRow], Any]
+Observer = Callable[[TraceRow, State], None]
+"""Sees each line of the trace with the best state so far, and has no say."""
 
 
 @dataclass(frozen=True)
@@ -172,6 +179,7 @@ class OptimResult:
     iterations: int
     history: tuple[TraceRow, ...]
     seconds: float
+    notes: tuple[str, ...] = ()
 
 
 def scaled_gradient(at: Evaluation) -> tuple[float, Tensor | None]:
@@ -191,6 +199,7 @@ def minimise(
     *,
     verdict_tol: float,
     callback: Callback | None = None,
+    observer: Observer | None = None,
     maxfun: int | None = None,
 ) -> OptimResult:
     """Run a method to its stop and judge the returned point by exact derivatives on all rows.
@@ -200,6 +209,7 @@ def minimise(
     """
     begin = time.perf_counter()
     maxiter = optimizer.options.maxiter if optimizer.options.maxiter is not None else optimizer.default_maxiter
+    limit = math.inf if optimizer.options.time_limit is None else optimizer.options.time_limit
     state = optimizer.init(problem, x, problem.evaluate(x, optimizer.order))
     best, trace, iteration = state, [_trace(0, state, begin)], 0
     try:
@@ -207,12 +217,17 @@ def minimise(
             if iteration >= maxiter or (maxfun is not None and problem.evaluations >= maxfun):
                 state = replace(state, status=Status.MAXITER)
                 break
+            if time.perf_counter() - begin >= limit:
+                state = replace(best, status=Status.TIME_LIMIT)
+                break
             state = optimizer.step(problem, state)
             if state.status is None or not math.isnan(state.step):
                 iteration += 1
                 trace.append(_trace(iteration, state, begin))
             if math.isfinite(state.at.value) and state.at.value <= best.at.value:
                 best = state
+            if observer is not None:
+                observer(trace[-1], best)
             if callback is not None and state.status is None and _says_stop(callback(trace[-1])):
                 state = replace(state, status=Status.STOPPED)
     except KeyboardInterrupt:

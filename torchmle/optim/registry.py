@@ -97,6 +97,8 @@ def _torch(method: str, common: Options, batch_size: int | None, options: Mappin
 
 def _scipy(method: str, common: Options, options: Mapping[str, Any]) -> Optimizer:
     name = method.removeprefix("scipy:")
+    if common.time_limit is not None:
+        raise OptionError(f"time_limit is not available for {method!r}, which runs in one piece; use another method.")
     if name not in NAMES:
         raise OptionError(unknown("method of scipy.optimize.minimize:", name, NAMES))
     return Scipy(ScipyOptions(**vars(common), extra=dict(options)), name)

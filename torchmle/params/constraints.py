@@ -75,7 +75,7 @@ def _fixed(pmap: ParamMap, name: str, value: Any) -> tuple[Tensor, Tensor]:
     if not bool(torch.isfinite(target)):
         raise OptionError(f"fixed[{name!r}] = {value} must be finite.")
     position = pmap.names.index(name)
-    _refuse_blocks(pmap, position, f"fixed={{{name!r}: ...}}")
+    refuse_blocks(pmap, position, f"fixed={{{name!r}: ...}}")
     if position in pmap.naturals:
         target = pmap.naturals[position].to_link(target)
     row = torch.zeros(len(pmap.names), dtype=torch.float64, device="cpu")
@@ -113,7 +113,7 @@ def _equations(pmap: ParamMap, constraints: Any) -> tuple[list[Tensor], list[Ten
     return rows, values
 
 
-def _refuse_blocks(pmap: ParamMap, position: int, what: str) -> None:
+def refuse_blocks(pmap: ParamMap, position: int, what: str) -> None:
     """Refuse to move one parameter of a block whose members move together."""
     if pmap.curve is not None and pmap.curve.position(position) is None:
         transform = pmap.curve.piece(position).transform

@@ -13,7 +13,7 @@ Five coordinates, each a simple map of the one before:
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, field
 from typing import Literal
 
 import torch

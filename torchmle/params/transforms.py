@@ -175,6 +175,13 @@ def triangle(d: int, diagonal: bool) -> tuple[Tensor, Tensor]:
     return rows, columns
 
 
+def below(matrix: Tensor, diagonal: bool) -> Tensor:
+    """Return the entries of a matrix below its diagonal, with or without it, row by row."""
+    rows, columns = triangle(len(matrix), diagonal)
+    entries: Tensor = matrix[rows.to(matrix.device), columns.to(matrix.device)]
+    return entries
+
+
 def dimension(size: int, diagonal: bool) -> int | None:
     """Return d of the (d, d) symmetric matrix with ``size`` entries in its triangle, or None if there is none."""
     d = (math.isqrt(8 * size + 1) + (-1 if diagonal else 1)) // 2
@@ -214,11 +221,11 @@ def _correlation(size: int, what: str) -> Transform:
     def forward(u: Tensor) -> Tensor:
         lower = _lower(u, d, False) + torch.eye(d, dtype=u.dtype, device=u.device)
         unit = lower / lower.norm(dim=1, keepdim=True)
-        return (unit @ unit.mT)[triangle(d, False)]
+        return below(unit @ unit.mT, False)
 
     def inverse(v: Tensor) -> Tensor:
         factor = _factor(symmetric_matrix(v, False))
-        return (factor / factor.diagonal()[:, None])[triangle(d, False)]
+        return below(factor / factor.diagonal()[:, None], False)
 
     return Transform(
         "correlation", size, size, forward, inverse, "a positive definite correlation matrix", (True,) * size
@@ -235,10 +242,10 @@ def _covariance(size: int, what: str) -> Transform:
 
     def forward(u: Tensor) -> Tensor:
         lower = _lower(torch.where(on.to(u.device), torch.where(on.to(u.device), u, 0.0).exp(), u), d, True)
-        return (lower @ lower.mT)[rows, columns]
+        return below(lower @ lower.mT, True)
 
     def inverse(v: Tensor) -> Tensor:
-        entries = _factor(symmetric_matrix(v, True))[rows, columns]
+        entries = below(_factor(symmetric_matrix(v, True)), True)
         return torch.where(on, torch.where(on, entries, 1.0).log(), entries)
 
     inside = tuple((~on).tolist())

@@ -1,0 +1,236 @@
+"""Look for the maximum: from one start or several, under bounds, with a line on the terminal and a checkpoint."""
+
+from __future__ import annotations
+
+import math
+import time
+from collections.abc import Callable
+from dataclasses import dataclass, replace
+from typing import TYPE_CHECKING
+
+import torch
+from torch import Tensor
+
+from ..errors import LikelihoodError, OptionError
+from ..likelihood.objective import Objective
+from ..optim.base import Observer, Optimizer, OptimResult, Options, State, Status, TraceRow, minimise
+from ..optim.bounded import Bounded, Limits
+from ..optim.registry import make_optimizer
+from ..params.bounds import Bound, feasible, inequalities, read_bounds
+from ..params.constraints import constrain
+from ..params.map import ParamMap
+from ..progress import ProgressLine
+from .checkpoint import open_checkpoint
+from .problem import VERDICT, LikelihoodProblem
+from .request import FitRequest
+from .start import audit_at, finite_start, refine_on_sample
+
+if TYPE_CHECKING:
+    from .base import GenericLikelihoodModel
+
+SAME = 1e-6
+"""Gap of two log-likelihoods, relative, below which two starts have found the same maximum."""
+
+
+@dataclass(frozen=True)
+class Search:
+    """Hold all that a search needs.
+
+    Attributes
+    ----------
+    plain : the map without constraints; ``map`` has them.
+    given : whether the user or the model gave the start.
+    """
+
+    model: GenericLikelihoodModel
+    objective: Objective
+    plain: ParamMap
+    map: ParamMap
+    optimizer: Optimizer
+    request: FitRequest
+    start: Tensor
+    given: bool
+
+    @property
+    def tol(self) -> float:
+        """Return the scaled gradient of the verdict."""
+        return VERDICT[self.model.endog.dtype]
+
+    def problem(self) -> LikelihoodProblem:
+        """Return what the optimizer sees."""
+        return LikelihoodProblem(self.objective, self.map)
+
+
+@dataclass(frozen=True)
+class Found:
+    """Hold the start in reported units, the map (bounds that bind included) and the result."""
+
+    start: Tensor
+    map: ParamMap
+    result: OptimResult
+
+
+def maximise(search: Search) -> Found:
+    """Run the method from the start, or from the estimate on a sample where nobody gave a start."""
+    gamma, problem = search.start, search.problem()
+    bounds = read_bounds(search.map, search.request.bounds or {})
+    limits = _limits(search, bounds)
+    if limits is not None:
+        gamma = _inside(search, limits, gamma)
+    elif not search.given:
+        try:
+            gamma = refine_on_sample(search.objective, search.map, gamma, search.optimizer.name)
+        except KeyboardInterrupt:  # there is no point yet but the start: return it, as an interrupted fit
+            still = make_optimizer("newton", Options(maxiter=0, tol=search.tol), None, {})
+            result = replace(minimise(still, problem, gamma, verdict_tol=search.tol), status=Status.INTERRUPTED)
+            return Found(search.map.theta(gamma), search.map, result)
+    finite_start(search.model, problem, gamma)
+    wrong = audit_at(search.model, search.objective, search.map, gamma)
+    if wrong is not None:
+        raise LikelihoodError(wrong)
+    start = search.map.theta(gamma)
+    with _Watch(search) as watch:
+        result = _from_several(search, limits, gamma, watch)
+    if limits is None:
+        return Found(start, search.map, result)
+    return Found(start, *_on_bounds(search, limits, bounds, result))
+
+
+def _run(search: Search, limits: Limits | None, gamma: Tensor, watch: Observer, left: float | None) -> OptimResult:
+    """Run the method once."""
+    optimizer = search.optimizer if limits is None else Bounded(search.optimizer.options, limits)
+    if left is not None:
+        optimizer.options = replace(optimizer.options, time_limit=max(left, 0.0))
+    request = search.request
+    return minimise(
+        optimizer,
+        search.problem(),
+        gamma,
+        verdict_tol=search.tol,
+        callback=request.callback,
+        observer=watch,
+        maxfun=request.maxfun,
+    )
+
+
+def _from_several(search: Search, limits: Limits | None, gamma: Tensor, watch: Observer) -> OptimResult:
+    """Run the method from the start and from points around it, and return the best maximum."""
+    count, limit = search.request.general.starts, search.request.general.time_limit
+    begin = time.perf_counter()
+    found = [_run(search, limits, gamma, watch, limit)]
+    generator = torch.Generator(device="cpu").manual_seed(search.request.seed or 0)
+    while len(found) < count and found[-1].status not in (Status.INTERRUPTED, Status.STOPPED, Status.TIME_LIMIT):
+        left = None if limit is None else limit - (time.perf_counter() - begin)
+        found.append(_run(search, limits, _around(search, limits, gamma, generator), watch, left))
+    best = max(found, key=lambda r: (r.status is Status.CONVERGED, _or_worst(-r.at.value)))
+    if count == 1:
+        return best
+    if found[-1].status is Status.INTERRUPTED:
+        best = replace(best, status=Status.INTERRUPTED)
+    return replace(best, notes=(_account(found, best),), seconds=time.perf_counter() - begin)
+
+
+def _or_worst(value: float) -> float:
+    return value if math.isfinite(value) else -math.inf
+
+
+def _around(search: Search, limits: Limits | None, gamma: Tensor, generator: torch.Generator) -> Tensor:
+    """Return a random point around the start at which the log-likelihood and its gradient are finite."""
+    spread, problem = search.request.general.spread, search.problem()
+    for _ in range(20):
+        noise = torch.randn(len(gamma), generator=generator, dtype=torch.float64, device="cpu")
+        point = gamma + spread * noise
+        if limits is not None:
+            point = feasible(limits.A, limits.low, point)
+        if problem.evaluate(point, 1).finite:
+            return point
+        spread /= 2
+    return gamma
+
+
+def _account(found: list[OptimResult], best: OptimResult) -> str:
+    """Return the sentence on what several starts found."""
+    top = -best.at.value
+    maxima = [-r.at.value for r in found if r.status is Status.CONVERGED]
+    same = sum(abs(v - top) <= SAME * (1 + abs(top)) for v in maxima)
+    other = sorted({round(v, 4) for v in maxima if abs(v - top) > SAME * (1 + abs(top))}, reverse=True)
+    text = f"{len(found)} starts: {same} ended at the log-likelihood {top:.6g}"
+    if other:
+        text += f", {len(maxima) - same} at lower maxima ({', '.join(f'{v:.6g}' for v in other[:4])})"
+    if len(maxima) < len(found):
+        text += f", {len(found) - len(maxima)} at no maximum"
+    return text + "."
+
+
+class _Watch:
+    """Show the progress line and keep the checkpoint while a search runs."""
+
+    def __init__(self, search: Search) -> None:
+        name = type(search.model).__name__
+        self.line = ProgressLine(search.request.progress)
+        self.checkpoint = open_checkpoint(search.request.checkpoint, name, search.map, search.optimizer.name)
+        self.text: Callable[[TraceRow], str] = lambda row: (
+            f"{name} ({search.optimizer.name}): iteration {row.iteration}, log-likelihood {row.llf:.6f}, "
+            f"gradient {row.gradient:.1e}, {row.seconds:.0f} s"
+        )
+        self.best: tuple[TraceRow, State] | None = None
+
+    def __enter__(self) -> _Watch:
+        return self
+
+    def __call__(self, row: TraceRow, state: State) -> None:
+        if self.best is None or state.at.value <= self.best[1].at.value:
+            self.best = (row, state)
+        self.line.show(self.text(row))
+        if self.checkpoint is not None:
+            self.checkpoint.keep(row, self.best[1].x, self.best[1].at.value)
+
+    def __exit__(self, *_: object) -> None:
+        self.line.close()
+        if self.checkpoint is not None and self.best is not None:
+            self.checkpoint.keep(self.best[0], self.best[1].x, self.best[1].at.value, now=True)
+
+
+def _limits(search: Search, bounds: list[Bound]) -> Limits | None:
+    """Return the bounds as inequalities, or None if there are none."""
+    if not bounds:
+        return None
+    if search.optimizer.name != "newton":
+        raise OptionError(f"method={search.optimizer.name!r} cannot hold bounds; use method='newton'.")
+    A, low = inequalities(search.map, bounds)
+    return Limits(A, low, tuple(b.name for b in bounds), tuple(b.side for b in bounds))
+
+
+def _inside(search: Search, limits: Limits, gamma: Tensor) -> Tensor:
+    """Return the start, moved into the bounds where it is torchmle's own."""
+    slack = limits.slack(gamma)
+    bad = (slack < -1e-9 * (1 + limits.low.abs())).nonzero().flatten().tolist()
+    if bad and search.given:
+        theta = dict(zip(search.map.names, search.map.theta(gamma).tolist(), strict=True))
+        name = limits.names[bad[0]]
+        raise OptionError(f"start_params[{name!r}] = {theta[name]:.6g} is outside its bounds.")
+    return feasible(limits.A, limits.low, gamma)
+
+
+def _on_bounds(
+    search: Search, limits: Limits, bounds: list[Bound], result: OptimResult
+) -> tuple[ParamMap, OptimResult]:
+    """Judge the point by the derivatives in the parameters that no bound holds, which are held there."""
+    slack = limits.slack(result.x)
+    size = 1 + limits.low.abs()
+    met = [b for b, s, u in zip(bounds, slack.tolist(), size.tolist(), strict=True) if s <= 1e-9 * u]
+    if not met:
+        return search.map, result
+    held = {b.name: b.value for b in met}
+    request = search.request
+    pmap = constrain(search.plain, {**(request.fixed or {}), **held}, request.constraints)
+    pmap = replace(pmap, at_bound={pmap.names.index(b.name): b.side for b in met})
+    still = make_optimizer("newton", Options(maxiter=0, tol=search.tol), None, {})
+    gamma = pmap.gamma(search.map.theta(result.x))
+    judged = minimise(still, LikelihoodProblem(search.objective, pmap), gamma, verdict_tol=search.tol)
+    kept = (Status.CONVERGED, Status.STALLED, Status.FLAT, Status.NO_MAXIMUM)
+    status = judged.status if judged.status is Status.CONVERGED or result.status in kept else result.status
+    note = "; ".join(f"{b.name} at its {b.side} bound {b.value:g}" for b in met)
+    note = f"At a bound: {note}. The standard errors of the others take this as given."
+    whole = {"iterations": result.iterations, "history": result.history, "seconds": result.seconds}
+    return pmap, replace(judged, status=status, notes=(*result.notes, note), **whole)  # type: ignore[arg-type]
