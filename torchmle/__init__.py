@@ -29,9 +29,12 @@ if TYPE_CHECKING:  # what __getattr__ loads, for type checkers
     from .models.binary import Probit as Probit
     from .models.count import NegativeBinomial as NegativeBinomial
     from .models.count import Poisson as Poisson
+    from .models.function import FunctionModel as FunctionModel
+    from .models.function import likelihood as likelihood
     from .models.linear import OLS as OLS
     from .models.linear import WLS as WLS
     from .models.predictors import LinearPredictorModel as LinearPredictorModel
+    from .models.request import FitOptions as FitOptions
     from .params.natural import predictor as predictor
     from .results.compare import Comparison as Comparison
     from .results.compare import compare as compare
@@ -56,6 +59,8 @@ _HOME = {
     "models.count": ("Poisson", "NegativeBinomial"),
     "models.base": ("GenericLikelihoodModel",),
     "models.predictors": ("LinearPredictorModel",),
+    "models.function": ("likelihood", "FunctionModel"),
+    "models.request": ("FitOptions",),
     "params.natural": ("predictor",),
     "results.results": ("Results",),
     "results.linear": ("LinearResults",),

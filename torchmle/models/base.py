@@ -252,6 +252,16 @@ class GenericLikelihoodModel:
         return part
 
     @property
+    def model_name(self) -> str:
+        """Return what summaries and messages call the model."""
+        return type(self).__name__
+
+    @property
+    def ready_made(self) -> bool:
+        """Return whether the likelihood is one of torchmle's own, which the tests check once and for all."""
+        return type(self).__module__.startswith("torchmle.models")
+
+    @property
     def is_scalar(self) -> bool:
         """Return whether the model gives the sum of its log-likelihoods only."""
         return type(self).loglike is not GenericLikelihoodModel.loglike
@@ -266,8 +276,10 @@ class GenericLikelihoodModel:
         curve = make_curve(names, self.transforms)
         scale = torch.ones(len(names) if curve is None else curve.free, dtype=torch.float64, device="cpu")
         if units != "raw" and self.data.designs:
-            for i, own in enumerate(next(iter(self.data.designs.values())).scale[: len(names)]):
-                position = i if curve is None else curve.plain.get(i)
+            design = next(iter(self.data.designs.values()))
+            for term, own in zip(design.terms, design.scale.tolist(), strict=True):
+                at = names.index(term) if term in names else None
+                position = at if curve is None or at is None else curve.plain.get(at)
                 if position is not None:
                     scale[position] = own
         return ParamMap(tuple(names), tuple(names), scale, curve=curve)

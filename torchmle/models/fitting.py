@@ -68,7 +68,9 @@ def run_fit(model: GenericLikelihoodModel, request: FitRequest) -> Results:
     if wrong is not None:
         found = replace(found, status=Status.WRONG_DERIVATIVES)
     fit, bread = finish(model, pmap, objective, found, method, engine, time.perf_counter() - begin, wrong)
-    record = make_record(model, request, method, dict(zip(names, ended.start.tolist(), strict=True)), fit.seconds)
+    record = make_record(
+        model, request, method, dict(zip(names, search.map.theta(ended.start).tolist(), strict=True)), fit.seconds
+    )
     try:
         inference = build_inference(model, fit, bread, cov_type, request.cov_kwds, request.use_t, False)
     except KeyboardInterrupt:
@@ -98,7 +100,7 @@ def announce(results: Results, disp: bool | int | None) -> None:
     if disp:
         logger.info("%s: %s", type(results.model).__name__, results.status)
     if not results.converged:
-        name = type(results.model).__name__
+        name = results.model.model_name
         text = " ".join([f"{name}: the returned point is not a maximum ({results.status})", *results.fit.notes])
         warn(text, SeparationWarning if results.fit.status is Status.SEPARATED else ConvergenceWarning)
 

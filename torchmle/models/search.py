@@ -63,7 +63,7 @@ class Search:
 
 @dataclass(frozen=True)
 class Found:
-    """Hold the start in reported units, the map (bounds that bind included) and the result."""
+    """Hold the start in gamma, the map (bounds that bind included) and the result."""
 
     start: Tensor
     map: ParamMap
@@ -83,26 +83,22 @@ def maximise(search: Search) -> Found:
         except KeyboardInterrupt:  # there is no point yet but the start: return it, as an interrupted fit
             still = make_optimizer("newton", Options(maxiter=0, tol=search.tol), None, {})
             result = replace(minimise(still, problem, gamma, verdict_tol=search.tol), status=Status.INTERRUPTED)
-            return Found(search.map.theta(gamma), search.map, result)
+            return Found(gamma, search.map, result)
     finite_start(search.model, problem, gamma)
     wrong = audit_at(search.model, search.objective, search.map, gamma)
     if wrong is not None:
         raise LikelihoodError(wrong)
-    start = search.map.theta(gamma)
     with _Watch(search) as watch:
-        result = _from_several(search, limits, gamma, watch)
-    if limits is None:
-        return Found(start, search.map, result)
-    return Found(start, *_on_bounds(search, limits, bounds, result))
+        return _from_several(search, limits, gamma, watch)
 
 
-def _run(search: Search, limits: Limits | None, gamma: Tensor, watch: Observer, left: float | None) -> OptimResult:
+def _run(search: Search, limits: Limits | None, gamma: Tensor, watch: Observer, left: float | None) -> Found:
     """Run the method once."""
     optimizer = search.optimizer if limits is None else Bounded(search.optimizer.options, limits)
     if left is not None:
         optimizer.options = replace(optimizer.options, time_limit=max(left, 0.0))
     request = search.request
-    return minimise(
+    result = minimise(
         optimizer,
         search.problem(),
         gamma,
@@ -111,23 +107,26 @@ def _run(search: Search, limits: Limits | None, gamma: Tensor, watch: Observer, 
         observer=watch,
         maxfun=request.maxfun,
     )
+    return Found(gamma, search.map, result) if limits is None else _on_bounds(search, limits, gamma, result)
 
 
-def _from_several(search: Search, limits: Limits | None, gamma: Tensor, watch: Observer) -> OptimResult:
+def _from_several(search: Search, limits: Limits | None, gamma: Tensor, watch: Observer) -> Found:
     """Run the method from the start and from points around it, and return the best maximum."""
     count, limit = search.request.general.starts, search.request.general.time_limit
     begin = time.perf_counter()
     found = [_run(search, limits, gamma, watch, limit)]
     generator = torch.Generator(device="cpu").manual_seed(search.request.seed or 0)
-    while len(found) < count and found[-1].status not in (Status.INTERRUPTED, Status.STOPPED, Status.TIME_LIMIT):
+    while len(found) < count and found[-1].result.status not in (Status.INTERRUPTED, Status.STOPPED, Status.TIME_LIMIT):
         left = None if limit is None else limit - (time.perf_counter() - begin)
         found.append(_run(search, limits, _around(search, limits, gamma, generator), watch, left))
-    best = max(found, key=lambda r: (r.status is Status.CONVERGED, _or_worst(-r.at.value)))
     if count == 1:
-        return best
-    if found[-1].status is Status.INTERRUPTED:
-        best = replace(best, status=Status.INTERRUPTED)
-    return replace(best, notes=(_account(found, best),), seconds=time.perf_counter() - begin)
+        return found[0]
+    best = max(found, key=lambda f: (f.result.status is Status.CONVERGED, _or_worst(-f.result.at.value)))
+    notes = (*best.result.notes, _account([f.result for f in found], best.result))
+    result = replace(best.result, notes=notes, seconds=time.perf_counter() - begin)
+    if found[-1].result.status is Status.INTERRUPTED:
+        result = replace(result, status=Status.INTERRUPTED)
+    return replace(best, result=result)
 
 
 def _or_worst(value: float) -> float:
@@ -166,7 +165,7 @@ class _Watch:
     """Show the progress line and keep the checkpoint while a search runs."""
 
     def __init__(self, search: Search) -> None:
-        name = type(search.model).__name__
+        name = search.model.model_name
         self.line = ProgressLine(search.request.progress)
         self.checkpoint = open_checkpoint(search.request.checkpoint, name, search.map, search.optimizer.name)
         self.text: Callable[[TraceRow], str] = lambda row: (
@@ -198,7 +197,7 @@ def _limits(search: Search, bounds: list[Bound]) -> Limits | None:
     if search.optimizer.name != "newton":
         raise OptionError(f"method={search.optimizer.name!r} cannot hold bounds; use method='newton'.")
     A, low = inequalities(search.map, bounds)
-    return Limits(A, low, tuple(b.name for b in bounds), tuple(b.side for b in bounds))
+    return Limits(A, low, tuple(bounds))
 
 
 def _inside(search: Search, limits: Limits, gamma: Tensor) -> Tensor:
@@ -207,30 +206,28 @@ def _inside(search: Search, limits: Limits, gamma: Tensor) -> Tensor:
     bad = (slack < -1e-9 * (1 + limits.low.abs())).nonzero().flatten().tolist()
     if bad and search.given:
         theta = dict(zip(search.map.names, search.map.theta(gamma).tolist(), strict=True))
-        name = limits.names[bad[0]]
+        name = limits.bounds[bad[0]].name
         raise OptionError(f"start_params[{name!r}] = {theta[name]:.6g} is outside its bounds.")
     return feasible(limits.A, limits.low, gamma)
 
 
-def _on_bounds(
-    search: Search, limits: Limits, bounds: list[Bound], result: OptimResult
-) -> tuple[ParamMap, OptimResult]:
+def _on_bounds(search: Search, limits: Limits, start: Tensor, result: OptimResult) -> Found:
     """Judge the point by the derivatives in the parameters that no bound holds, which are held there."""
     slack = limits.slack(result.x)
     size = 1 + limits.low.abs()
-    met = [b for b, s, u in zip(bounds, slack.tolist(), size.tolist(), strict=True) if s <= 1e-9 * u]
+    met = [b for b, s, u in zip(limits.bounds, slack.tolist(), size.tolist(), strict=True) if s <= 1e-9 * u]
     if not met:
-        return search.map, result
+        return Found(start, search.map, result)
     held = {b.name: b.value for b in met}
     request = search.request
     pmap = constrain(search.plain, {**(request.fixed or {}), **held}, request.constraints)
     pmap = replace(pmap, at_bound={pmap.names.index(b.name): b.side for b in met})
     still = make_optimizer("newton", Options(maxiter=0, tol=search.tol), None, {})
-    gamma = pmap.gamma(search.map.theta(result.x))
+    gamma = pmap.gamma_of_inner(search.map.inner(result.x))
     judged = minimise(still, LikelihoodProblem(search.objective, pmap), gamma, verdict_tol=search.tol)
     kept = (Status.CONVERGED, Status.STALLED, Status.FLAT, Status.NO_MAXIMUM)
     status = judged.status if judged.status is Status.CONVERGED or result.status in kept else result.status
     note = "; ".join(f"{b.name} at its {b.side} bound {b.value:g}" for b in met)
     note = f"At a bound: {note}. The standard errors of the others take this as given."
     whole = {"iterations": result.iterations, "history": result.history, "seconds": result.seconds}
-    return pmap, replace(judged, status=status, notes=(*result.notes, note), **whole)  # type: ignore[arg-type]
+    return Found(start, pmap, replace(judged, status=status, notes=(*result.notes, note), **whole))  # type: ignore[arg-type]

@@ -2,29 +2,24 @@
 
 from __future__ import annotations
 
+import math
 from dataclasses import dataclass, replace
 
 import torch
 from torch import Tensor
 
 from ..linalg import symmetric
+from ..params.bounds import Bound
 from .base import Evaluation, Optimizer, Options, Problem, State, Status
 
 
 @dataclass(frozen=True)
 class Limits:
-    """Hold the inequalities ``A x >= low``; ``names`` and ``sides`` say which parameter and which of its ends each is.
-
-    Attributes
-    ----------
-    A : (m, F) rows.
-    low : (m,) right-hand sides.
-    """
+    """Hold the inequalities ``A x >= low``: (m, F) rows, (m,) right-hand sides, and the bound that each comes from."""
 
     A: Tensor
     low: Tensor
-    names: tuple[str, ...]
-    sides: tuple[str, ...]
+    bounds: tuple[Bound, ...]
 
     def slack(self, x: Tensor) -> Tensor:
         """Return how far a point is inside each inequality."""
@@ -54,12 +49,14 @@ class Bounded(Optimizer):
         """Move along the bounds in use, or change them."""
         active: frozenset[int] = state.memory
         direction, decrement = _along(state.at, self.limits.A[sorted(active)])
+        enough = self.options.tol / 100
+        settled = decrement <= 1e-8 * enough or (state.decrement <= enough and decrement > 0.1 * state.decrement)
         state = replace(state, decrement=decrement)
-        if decrement <= self.options.tol / 100:
+        if decrement <= enough and settled:
             wrong = self._pulling_away(state.at, active)
             if wrong is None:
                 return replace(state, status=Status.CONVERGED)
-            return replace(state, memory=active - {wrong})
+            return replace(state, decrement=math.nan, memory=active - {wrong})
         reach, blocking = self._reach(state.x, direction, active)
         if reach <= 1e-14 and blocking is not None:
             return replace(state, memory=active | {blocking})

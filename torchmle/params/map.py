@@ -106,7 +106,11 @@ class ParamMap:
     def gamma_of_link(self, link: Tensor) -> Tensor:
         """Return gamma for link-scale parameters; under constraints, of the nearest point that satisfies them."""
         working = self._to_working(link)
-        full = (working if self.curve is None else self.curve.inverse(working)) * self.scale
+        return self.gamma_of_inner(working if self.curve is None else self.curve.inverse(working))
+
+    def gamma_of_inner(self, inner: Tensor) -> Tensor:
+        """Return gamma for the free numbers of the unconstrained model; under constraints, of the nearest point."""
+        full = inner * self.scale
         return full if self.basis is None or self.origin is None else self.basis.mT @ (full - self.origin)
 
     def inner(self, gamma: Tensor) -> Tensor:

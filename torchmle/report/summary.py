@@ -90,7 +90,7 @@ def summarise(results: Results, alpha: float) -> Summary:
     ----------
     alpha : one minus the level of the confidence intervals.
     """
-    model = type(results.model).__name__
+    model = results.model.model_name
     return Summary(
         title=f"{model} Results",
         alerts=_alerts(results),

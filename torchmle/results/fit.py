@@ -34,6 +34,11 @@ class ModelView(Protocol):
 
     response: str | None
 
+    @property
+    def model_name(self) -> str:
+        """Return what summaries and messages call the model."""
+        ...
+
     def null_llf(self, results: Results) -> float:
         """Return the maximised log-likelihood with the intercept only in the first predictor."""
         ...
