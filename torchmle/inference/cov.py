@@ -11,7 +11,7 @@ import torch
 from torch import Tensor
 
 from ..errors import OptionError, unknown
-from ..likelihood.objective import Objective
+from ..loglik.objective import Objective
 from ..linalg import cholesky, inverse_root, inverse_spd, symmetric
 
 Correction = bool | Literal["stata"]

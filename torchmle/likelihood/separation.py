@@ -3,6 +3,10 @@
 A direction c in the space of coefficients certifies separation if moving along it never lowers the log-likelihood of
 any row and raises that of some for ever: ``sign_i x_i'c >= 0`` where the response is at an end of its range,
 ``x_i'c = 0`` elsewhere, and ``> 0`` in some rows (Albert and Anderson 1984; Correia, Guimaraes and Zylkin 2019).
+
+The search has two steps. The rows that cannot be separated leave a space of directions in which they do not move,
+mostly none, and that is the end of it. In what is left, linear programmes look for a direction in which no other row
+falls. Neither step depends on the units of the columns or, where there is a constant, on their origin.
 """
 
 from __future__ import annotations
@@ -13,10 +17,20 @@ import numpy as np
 import torch
 from torch import Tensor
 
+from ..config import chunk_rows
 from ..data.vectors import FloatArray
 
+STILL = {torch.float64: 1e-10, torch.float32: 1e-5}
+"""Share of its size below which a column, less what others explain of it, does not move (as in collinear columns)."""
+
+SAMPLE = 4_000
+"""Rows that are looked at first: where they exclude a separation, the others need not be looked at."""
+
 CERTAIN = 1e-7
-"""Size above which an entry of a direction, in units of standardised columns, is not rounding."""
+"""Gain of a row, of unit length, above which it is separated; none may fall by more than a hundredth of that."""
+
+CUTS = 2_000
+"""Rows of one linear programme; those that its solution violates are added."""
 
 
 @dataclass(frozen=True)
@@ -27,59 +41,201 @@ class Separation:
     columns: tuple[int, ...]
 
 
-def find_separation(Z: Tensor, signs: Tensor, extreme: Tensor) -> Separation | None:
+def find_separation(
+    X: Tensor, signs: Tensor, extreme: Tensor, constant: int | None = None, allowed: Tensor | None = None
+) -> Separation | None:
     """Return the separated rows and columns, or None if there is a maximum.
 
     Parameters
     ----------
-    Z : (n, k) standardised columns of the first predictor.
+    X : (n, k) columns of the first predictor.
     signs : (n,) +1 or -1 where the log-likelihood of a row rises for ever with (or against) its predictor, 0 where it
         has a maximum.
     extreme : (n,) mask of the rows whose log-likelihood is at its supremum to rounding; only these can be separated.
+    constant : position of the constant column.
+    allowed : (k, f) directions that constraints leave to the coefficients; None for all.
     """
     can = extreme & (signs != 0)
-    basis = _null_space(Z[~can])
-    if basis.shape[1] == 0:
+    if not bool(can.any()):
         return None
-    columns = (Z[can] @ basis.to(Z) * signs[can, None]).cpu().double().numpy()
-    found = np.zeros(len(columns), dtype=bool)
-    direction = np.zeros(basis.shape[1])
-    while True:
-        step = _recession(columns[~found])
-        gain = columns @ step if step is not None else np.zeros(len(columns))
-        new = ~found & (gain > CERTAIN)
-        if step is None or not new.any():
-            break
-        found |= new
-        direction = 1e3 * direction + step  # rows found earlier may fall back a little on the way to new ones
+    inside, rows = (~can).nonzero().flatten(), can.nonzero().flatten()
+    units = _Units.of(X, inside if len(inside) else rows, constant)
+    tolerance = STILL[X.dtype]
+    space = np.eye(X.shape[1]) if allowed is None else units.directions(allowed)
+    for few in (True, False):
+        if not few or len(inside) > SAMPLE:
+            triangle = units.triangle(X, inside[:: _stride(inside)] if few else inside)
+            space = space @ null_space(triangle @ space, tolerance)
+        if not space.shape[1]:
+            return None
+    for few in (True, False):
+        if few and len(rows) <= SAMPLE:
+            continue
+        at = rows[:: _stride(rows)] if few else rows
+        moves = units.moves(X, at, space, tolerance) * signs[at, None].cpu().double().numpy()
+        found, directions = open_cone(moves)
+        if few and not found.any() and np.linalg.matrix_rank(moves) == space.shape[1]:
+            return None
     if not found.any():
         return None
-    weights = (basis.numpy() @ direction) / max(1e-300, float(np.abs(direction).max()))
-    positions = torch.nonzero(can).flatten().cpu().numpy()[found]
-    members = np.flatnonzero(np.abs(weights) > CERTAIN * np.abs(weights).max())
-    return Separation(tuple(int(i) for i in positions), tuple(int(j) for j in members))
+    members = {j for c in directions for j in units.members(X, space @ c)}
+    return Separation(tuple(rows.cpu().numpy()[found].tolist()), tuple(sorted(members)))
 
 
-def _null_space(Z: Tensor) -> Tensor:
-    """Return an orthonormal basis of the directions in which the rows of Z do not move."""
-    k = Z.shape[1]
-    if len(Z) == 0:
-        return torch.eye(k, dtype=torch.float64, device="cpu")
-    gram = (Z.mT @ Z).cpu().double()
-    values, vectors = torch.linalg.eigh(gram)
-    likely: Tensor = vectors[:, values <= 1e-9 * max(float(values[-1]), 1e-300)]
-    moved = (Z @ likely.to(Z)).abs().amax(0) if likely.shape[1] else torch.zeros(0)
-    still: Tensor = likely[:, (moved <= 1e-5).cpu()]
-    return still
+def _stride(rows: Tensor) -> int:
+    return max(1, len(rows) // SAMPLE)
 
 
-def _recession(columns: FloatArray) -> FloatArray | None:
-    """Return a direction in the unit box in which no row falls and the sum rises most, or None."""
+@dataclass(frozen=True)
+class _Units:
+    """Hold origin and size of the columns; the constant takes up the origins."""
+
+    origin: Tensor
+    size: Tensor
+    constant: int | None
+
+    @classmethod
+    def of(cls, X: Tensor, rows: Tensor, constant: int | None) -> _Units:
+        """Measure the columns on some rows; medians, so that a far row does not set the unit of the others."""
+        sample = X[rows[:: _stride(rows)]].cpu().double()
+        origin = torch.zeros(X.shape[1], dtype=torch.float64)
+        if constant is not None:  # an entry of the column itself, so that one that does not vary becomes zero
+            origin = sample.median(0).values
+            origin[constant] = 0.0
+        away = (sample - origin).abs()
+        size = torch.where(away.median(0).values > 0, away.median(0).values, away.amax(0))
+        largest = (X.abs().amax(0)).cpu().double() if bool((size == 0).any()) else size
+        size = torch.where(size > 0, size, torch.where(largest > 0, largest, torch.ones_like(size)))
+        if constant is not None:
+            size[constant] = sample[0, constant]  # with its sign: the column is 1 in these units
+        return cls(origin, size, constant)
+
+    def rows(self, X: Tensor, at: Tensor) -> FloatArray:
+        """Return some rows in these units; what is rounding of the origin becomes zero."""
+        raw = X[at].cpu().double()
+        moved = raw - self.origin
+        moved = torch.where(moved.abs() <= 4 * torch.finfo(X.dtype).eps * self.origin.abs(), 0.0, moved)
+        return np.asarray((moved / self.size).numpy())
+
+    def directions(self, allowed: Tensor) -> FloatArray:
+        """Return, in these units, directions given for the user's columns."""
+        link = allowed.double().cpu()
+        out = link * self.size[:, None]
+        if self.constant is not None:
+            out[self.constant] += self.origin @ link
+        return np.asarray(out.numpy())
+
+    def triangle(self, X: Tensor, at: Tensor) -> FloatArray:
+        """Return R of a QR decomposition of some rows, chunk by chunk."""
+        k = X.shape[1]
+        R = np.zeros((0, k))
+        step = max(4 * k, chunk_rows(k, X.device, X.element_size()))
+        for a in range(0, len(at), step):
+            R = np.linalg.qr(np.concatenate([R, self.rows(X, at[a : a + step])]), mode="r")
+        return R
+
+    def moves(self, X: Tensor, at: Tensor, space: FloatArray, tolerance: float) -> FloatArray:
+        """Return how far each row moves in each direction; what is rounding of its terms becomes zero."""
+        Z = self.rows(X, at)
+        moved = Z @ space
+        moved[np.abs(moved) <= 10 * tolerance * (np.abs(Z) @ np.abs(space))] = 0.0
+        return np.asarray(moved)
+
+    def members(self, X: Tensor, direction: FloatArray) -> list[int]:
+        """Return the columns that move a row by a share worth naming; the constant only where there is no other."""
+        reach = np.abs(direction) * (((X.cpu().double() - self.origin) / self.size).abs().amax(0)).numpy()
+        large = np.flatnonzero(reach > 1e-7 * reach.max()).tolist()
+        return [j for j in large if j != self.constant] or large
+
+
+def null_space(R: FloatArray, tolerance: float) -> FloatArray:
+    """Return the directions in which R does not move, one for each column that the earlier ones explain.
+
+    Columns are judged by what the earlier ones leave of them, relative to their own size, so that their units do not
+    matter.
+    """
+    k = R.shape[1]
+    norms = np.linalg.norm(R, axis=0)
+    scaled = R / np.where(norms > 0, norms, 1.0)
+    kept: list[int] = []
+    basis = []
+    for j in range(k):
+        weights = np.linalg.lstsq(scaled[:, kept], scaled[:, j], rcond=None)[0] if kept and norms[j] else np.zeros(0)
+        left = scaled[:, j] - scaled[:, kept[: len(weights)]] @ weights
+        if norms[j] and np.linalg.norm(left) > tolerance:
+            kept.append(j)
+            continue
+        direction = np.zeros(k)
+        direction[j] = 1.0
+        explained = kept[: len(weights)]
+        direction[explained] = -weights * (norms[j] / norms[explained])
+        basis.append(direction)
+    return np.column_stack(basis) if basis else np.zeros((k, 0))
+
+
+def open_cone(moves: FloatArray) -> tuple[np.ndarray[tuple[int], np.dtype[np.bool_]], list[FloatArray]]:
+    """Return which rows can rise without another one's fall, and directions that raise them.
+
+    Rows found once may fall back on the way to new ones: a large enough multiple of the earlier direction makes up.
+    """
+    found = np.zeros(len(moves), dtype=bool)
+    directions: list[FloatArray] = []
+    alive = np.abs(moves).max(axis=1) > 0
+    while True:
+        rest = np.flatnonzero(alive & ~found)
+        if not len(rest):
+            return found, directions
+        step = _recession(moves[rest])
+        if step is None:
+            return found, directions
+        direction, gain = step
+        found[rest[gain > CERTAIN]] = True
+        directions.append(direction)
+
+
+def _recession(moves: FloatArray) -> tuple[FloatArray, FloatArray] | None:
+    """Return a direction in which no row falls and some rise, with the gains of rows of unit length, or None."""
+    A, back = _balanced(moves)
+    if A.shape[1] == 1:
+        c = np.array([1.0 if A.min() > 0 else -1.0])
+        return (back @ c, A @ c) if (A @ c).min() > 0 else None
+    total = A.sum(axis=0)
+    active = np.unique(np.linspace(0, len(A) - 1, min(CUTS, len(A))).astype(np.int64))
+    while True:
+        c = _programme(total, A[active])
+        if c is None:
+            return None
+        gain = A @ c
+        below = np.setdiff1d(np.flatnonzero(gain < -CERTAIN / 100), active)
+        if not len(below):
+            return (back @ c, gain) if gain.max() > CERTAIN else None
+        active = np.union1d(active, below[np.argsort(gain[below])[:CUTS]])
+
+
+def _balanced(moves: FloatArray) -> tuple[FloatArray, FloatArray]:
+    """Return the rows at unit length in coordinates in which they lie all around, and the way back.
+
+    Which rows can rise together depends on neither; a linear programme does better with numbers of one size.
+    """
+    back = np.eye(moves.shape[1])
+    A = moves / np.linalg.norm(moves, axis=1, keepdims=True)
+    for _ in range(3):
+        _, values, right = np.linalg.svd(np.linalg.qr(A, mode="r"))
+        keep = values > 1e-12 * values[0]
+        turn = right[keep].T / values[keep]
+        back = back @ turn
+        A = moves @ back
+        A /= np.linalg.norm(A, axis=1, keepdims=True)
+    return A, back
+
+
+def _programme(total: FloatArray, active: FloatArray) -> FloatArray | None:
+    """Return the direction in the unit box with the largest total in which no active row falls, or None if it is 0."""
     from scipy.optimize import linprog
 
-    if not len(columns):
-        return None
-    answer = linprog(-columns.sum(axis=0), A_ub=-columns, b_ub=np.zeros(len(columns)), bounds=(-1, 1), method="highs")
+    tight = {"primal_feasibility_tolerance": 1e-10, "dual_feasibility_tolerance": 1e-10}
+    zero = np.zeros(len(active))
+    answer = linprog(-total, A_ub=-active, b_ub=zero, bounds=(-1, 1), method="highs", options=tight)
     if answer.status != 0 or answer.fun is None or -answer.fun <= CERTAIN:
         return None
     return np.asarray(answer.x, dtype=np.float64)

@@ -17,7 +17,7 @@ from ..data.batch import DataOptions, ModelData, from_arrays, from_frame
 from ..data.extras import WEIGHT_KINDS, ExtraInputs
 from ..data.formula import caller_names
 from ..errors import OptionError, UndefinedStatisticError, collecting_notes, unknown
-from ..likelihood.objective import Objective
+from ..loglik.objective import Objective
 from ..params.curve import make_curve
 from ..params.map import ParamMap, Units
 from ..results.results import Results

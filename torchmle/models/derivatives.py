@@ -8,7 +8,7 @@ import numpy as np
 from torch import Tensor
 
 from ..errors import UndefinedStatisticError
-from ..likelihood.objective import Objective
+from ..loglik.objective import Objective
 from ..params.map import ParamMap
 from ..workers import engine
 from .request import as_params

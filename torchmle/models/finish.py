@@ -14,22 +14,18 @@ from typing import TYPE_CHECKING
 import torch
 from torch import Tensor
 
-from ..errors import listing
-from ..likelihood.moments import Moments
-from ..likelihood.objective import Objective
-from ..likelihood.separation import find_separation
+from ..loglik.moments import Moments
+from ..loglik.objective import Objective
+from ..loglik.separation import find_separation
 from ..linalg import cholesky, flat_directions, inverse_spd
 from ..optim.base import OptimResult, Status
 from ..params.map import ParamMap
 from ..results.fit import Fit, Record
 from .request import FitRequest
+from .separated import certificate, describe
 
 if TYPE_CHECKING:
     from .base import GenericLikelihoodModel
-
-EXTREME = 1e-5
-"""A row whose log-likelihood is this near to its supremum may be separated."""
-
 
 def working_moments(objective: Objective, pmap: ParamMap, found: OptimResult) -> Moments:
     """Return the log-likelihood's derivatives in working parameters; constraints hide some of them from the method."""
@@ -54,9 +50,10 @@ def finish(
     """Return the fit with its verdict, and the bread where the point is a maximum."""
     separation = None
     if found.status is not Status.INTERRUPTED:
-        separation = _separation(model, pmap, objective, found)
+        separation = certificate(model, pmap, objective, found)
+    said = None
     if separation is not None:
-        found = replace(found, status=Status.SEPARATED)
+        found, said = replace(found, status=Status.SEPARATED), describe(model, separation)
     moments = working_moments(objective, pmap, found)
     assert moments.gradient is not None
     assert moments.hessian is not None
@@ -81,31 +78,11 @@ def finish(
         nobs=float(weights.values.sum()) if freq and weights is not None else float(model.nobs),
         free=pmap.free,
         flat=() if separation else tuple(flat),
-        notes=(*found.notes, *(note for note in (separation, wrong) if note is not None)),
+        notes=(*found.notes, *(note for note in (said, wrong) if note is not None)),
+        separation=separation,
     )
     bread = inverse_spd(factor) if fit.converged and factor is not None else None
     return fit, bread
-
-
-def _separation(model: GenericLikelihoodModel, pmap: ParamMap, objective: Objective, found: OptimResult) -> str | None:
-    """Return the sentence that names separated rows and columns, where rows are at the end of their range."""
-    signs = model.recession_signs()
-    if signs is None or not found.at.finite:
-        return None
-    values = objective.values(pmap.working(found.x))
-    extreme = (values > -EXTREME) if found.status is Status.CONVERGED else torch.ones_like(signs, dtype=torch.bool)
-    if not bool((extreme & (signs != 0)).any()):
-        return None
-    design = next(iter(model.data.designs.values()))
-    separation = find_separation((design.X - design.means.to(design.X)) / design.scale.to(design.X), signs, extreme)
-    if separation is None:
-        return None
-    labels = model.data.rows.labels
-    columns = [j for j in separation.columns if j != design.constant] or list(separation.columns)
-    return (
-        f"Separation: {len(separation.rows)} of {model.nobs} rows are predicted perfectly (row "
-        f"{listing([labels[i] for i in separation.rows], 5)}) by {listing(design.terms[j] for j in columns)}."
-    )
 
 
 @functools.cache

@@ -10,8 +10,8 @@ from typing import TYPE_CHECKING
 import torch
 
 from ..errors import ConvergenceWarning, OptionError, SeparationWarning, warn
-from ..likelihood.lifting import PLAIN, LayoutError, LiftedObjective, disagreement, tolerance
-from ..likelihood.opaque import OpaqueObjective
+from ..loglik.lifting import PLAIN, LayoutError, LiftedObjective, disagreement, tolerance
+from ..loglik.opaque import OpaqueObjective
 from ..optim.base import Optimizer, OptimResult, Options, Status, judge
 from ..optim.registry import is_first_order, make_optimizer
 from ..params.constraints import constrain

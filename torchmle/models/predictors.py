@@ -13,8 +13,8 @@ from torch import Tensor
 from ..data.batch import ModelData
 from ..data.design import Design
 from ..errors import OptionError, UndefinedStatisticError, unknown
-from ..likelihood.leastsquares import LeastSquares, solve
-from ..likelihood.predictor import Predictor, PredictorObjective
+from ..loglik.leastsquares import LeastSquares, solve
+from ..loglik.predictor import Predictor, PredictorObjective
 from ..optim.base import Options, Status, minimise
 from ..optim.registry import make_optimizer
 from ..params.map import ParamMap, Units, uncentring

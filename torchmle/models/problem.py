@@ -8,9 +8,9 @@ import torch
 from torch import Tensor
 
 from ..errors import OptionError
-from ..likelihood.check import check_scalar
-from ..likelihood.objective import Objective
-from ..likelihood.opaque import OpaqueObjective
+from ..loglik.check import check_scalar
+from ..loglik.objective import Objective
+from ..loglik.opaque import OpaqueObjective
 from ..optim.base import Evaluation
 from ..params.map import ParamMap
 

@@ -12,7 +12,7 @@ import torch
 from torch import Tensor
 
 from ..errors import LikelihoodError, OptionError
-from ..likelihood.objective import Objective
+from ..loglik.objective import Objective
 from ..optim.base import Observer, Optimizer, OptimResult, Options, State, Status, TraceRow, minimise
 from ..optim.bounded import Bounded, Limits
 from ..optim.registry import make_optimizer

@@ -12,11 +12,11 @@ import torch
 from torch import Tensor
 
 from ..errors import LikelihoodError, OptionError, listing
-from ..likelihood.audit import audit
-from ..likelihood.check import check_likelihood, check_returned, describe_not_finite
-from ..likelihood.lifting import PLAIN, lift
-from ..likelihood.objective import Objective
-from ..likelihood.opaque import OpaqueObjective
+from ..loglik.audit import audit
+from ..loglik.check import check_likelihood, check_returned, describe_not_finite
+from ..loglik.lifting import PLAIN, lift
+from ..loglik.objective import Objective
+from ..loglik.opaque import OpaqueObjective
 from ..optim.base import Options, Status, minimise
 from ..optim.registry import is_first_order, make_optimizer
 from ..params.map import ParamMap

@@ -11,7 +11,7 @@ from torch import Tensor
 
 from ..data.batch import ModelData
 from ..inference.cov import Covariance
-from ..likelihood.objective import Objective
+from ..loglik.objective import Objective
 from ..optim.base import Status, TraceRow
 from ..params.map import ParamMap
 
@@ -92,6 +92,7 @@ class Fit:
     root : see :class:`~torchmle.inference.cov.Ingredients`.
     flat : for each direction that the data do not identify, the parameters that make it up.
     notes : sentences for the summary.
+    separation : the rows that are predicted perfectly, and the columns that do it, if any.
     """
 
     map: ParamMap
@@ -112,6 +113,7 @@ class Fit:
     root: Tensor | None = None
     flat: Sequence[tuple[str, ...]] = ()
     notes: Sequence[str] = ()
+    separation: Separation | None = None
 
     @property
     def converged(self) -> bool:

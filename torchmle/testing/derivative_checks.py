@@ -6,8 +6,8 @@ import numpy as np
 import torch
 
 from ..data.vectors import FloatArray
-from ..likelihood.moments import Moments
-from ..likelihood.objective import Objective
+from ..loglik.moments import Moments
+from ..loglik.objective import Objective
 from . import differences
 from .subject import (
     Derivatives,

@@ -15,7 +15,7 @@ import torch
 
 from ..data.vectors import FloatArray
 from ..errors import OptionError
-from ..likelihood.objective import Objective
+from ..loglik.objective import Objective
 from ..models.base import GenericLikelihoodModel
 from ..models.request import as_params
 from ..params.map import ParamMap

@@ -1,0 +1,49 @@
+"""Hold the additive sums from which estimates, covariances and tests come."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from dataclasses import dataclass
+
+import torch
+from torch import Tensor
+
+
+@dataclass(frozen=True)
+class Moments:
+    """Hold sums over rows: log-likelihood, gradient and Hessian, in float64 on the CPU.
+
+    They add up over chunks, files and machines.
+    """
+
+    llf: float
+    gradient: Tensor | None = None
+    hessian: Tensor | None = None
+
+    @property
+    def finite(self) -> bool:
+        """Return whether every number is finite."""
+        parts = [p for p in (self.gradient, self.hessian) if p is not None]
+        return bool(torch.isfinite(torch.tensor(self.llf, dtype=torch.float64, device="cpu"))) and all(
+            bool(torch.isfinite(p).all()) for p in parts
+        )
+
+    def __add__(self, other: Moments) -> Moments:
+        return Moments(self.llf + other.llf, _plus(self.gradient, other.gradient), _plus(self.hessian, other.hessian))
+
+
+def _plus(a: Tensor | None, b: Tensor | None) -> Tensor | None:
+    return a if b is None else b if a is None else a + b
+
+
+def add(parts: Iterable[Moments]) -> Moments:
+    """Return the sum of the moments of disjoint rows."""
+    first, *rest = parts
+    for part in rest:
+        first = first + part
+    return first
+
+
+def to_host(tensor: Tensor) -> Tensor:
+    """Return a tensor in float64 on the CPU, where everything of dimension K happens."""
+    return tensor.detach().to("cpu", torch.float64)

@@ -1,0 +1,127 @@
+"""Define what the rest of the engine asks of a log-likelihood, and run it over row chunks."""
+
+from __future__ import annotations
+
+from abc import ABC, abstractmethod
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass
+
+import torch
+from torch import Tensor
+
+from ..workers import derivatives_on, map_ranges
+from .moments import Moments, add, to_host
+
+
+@dataclass(frozen=True)
+class Chunk:
+    """Hold the derivatives of some rows: their log-likelihoods and what is needed to go on."""
+
+    llf: Tensor
+    gradient: Tensor | None
+    hessian: Tensor | None
+
+
+class Objective(ABC):
+    """Sum a log-likelihood and its derivatives over rows, in working parameters.
+
+    A subclass evaluates one range of rows; this class cuts the rows into chunks, spreads them over worker
+    threads and adds up. Weights multiply the rows here and nowhere else.
+    """
+
+    rows: int
+    chunk: int
+    device: torch.device
+    dtype: torch.dtype
+    weights: Tensor | None = None
+    separable: bool = True
+
+    @abstractmethod
+    def derivatives(self, working: Tensor, start: int, stop: int, order: int) -> Chunk:
+        """Return weighted sums over the rows ``start:stop`` up to the derivative ``order`` (0, 1 or 2)."""
+
+    @abstractmethod
+    def row_scores(self, working: Tensor, start: int, stop: int) -> Tensor:
+        """Return the unweighted (rows, K) scores of the rows ``start:stop``."""
+
+    @abstractmethod
+    def row_values(self, working: Tensor, start: int, stop: int) -> Tensor:
+        """Return the unweighted (rows,) log-likelihoods of the rows ``start:stop``."""
+
+    @abstractmethod
+    def take(self, index: Tensor) -> Objective:
+        """Return the objective of some of the rows."""
+
+    def moments(self, working: Tensor, order: int = 2) -> Moments:
+        """Return the log-likelihood with its derivatives up to ``order`` on all rows."""
+        at = working.to(self.device, self.dtype)
+
+        def work(start: int, stop: int) -> Moments:
+            with derivatives_on(self.device):
+                return add(_to_moments(self.derivatives(at, a, b, order)) for a, b in self._cuts(start, stop))
+
+        return add(map_ranges(work, self.rows, self.chunk, self.device))
+
+    def outer_products(self, working: Tensor, power: int, root: Tensor | None = None) -> Tensor:
+        """Return ``sum w^power s s'`` in float64, K x K; of the scores ``R^-T s`` where a root R is given."""
+
+        def piece(start: int, stop: int, scores: Tensor) -> Tensor:
+            scores = _whitened(scores, root)
+            weighted = scores if self.weights is None else scores * (self.weights[start:stop] ** power)[:, None]
+            return to_host(scores.mT @ weighted)
+
+        parts = list(self._over_scores(working, piece))
+        return torch.stack(parts).sum(0)
+
+    def group_scores(self, working: Tensor, codes: Tensor, count: int, root: Tensor | None = None) -> Tensor:
+        """Return the (count, K) sums of weighted scores by group; of ``R^-T s`` where a root R is given."""
+        at = codes.to(self.device)
+
+        def piece(start: int, stop: int, scores: Tensor) -> Tensor:
+            scores = _whitened(scores, root)
+            weighted = scores if self.weights is None else scores * self.weights[start:stop, None]
+            total = torch.zeros(count, scores.shape[1], dtype=torch.float64, device=self.device)
+            return total.index_add_(0, at[start:stop], weighted.double())
+
+        total: Tensor | None = None
+        for part in self._over_scores(working, piece):
+            total = part if total is None else total.add_(part)
+        assert total is not None
+        return total.cpu()
+
+    def scores(self, working: Tensor) -> Tensor:
+        """Return the unweighted (rows, K) scores."""
+        return torch.cat(list(self._over_scores(working, lambda a, b, s: to_host(s))))
+
+    def values(self, working: Tensor) -> Tensor:
+        """Return the unweighted (rows,) log-likelihoods."""
+        at = working.to(self.device, self.dtype)
+        with derivatives_on(self.device), torch.no_grad():
+            return torch.cat([self.row_values(at, a, b).detach() for a, b in self._cuts(0, self.rows)])
+
+    def _over_scores(self, working: Tensor, piece: Callable[[int, int, Tensor], Tensor]) -> Iterator[Tensor]:
+        at = working.to(self.device, self.dtype)
+
+        def work(start: int, stop: int) -> list[Tensor]:
+            with derivatives_on(self.device):
+                return [piece(a, b, self.row_scores(at, a, b).detach()) for a, b in self._cuts(start, stop)]
+
+        for parts in map_ranges(work, self.rows, self.chunk, self.device):
+            yield from parts
+
+    def _cuts(self, start: int, stop: int) -> Iterator[tuple[int, int]]:
+        for a in range(start, stop, self.chunk):
+            yield a, min(a + self.chunk, stop)
+
+
+def _to_moments(chunk: Chunk) -> Moments:
+    return Moments(
+        float(chunk.llf.detach()),
+        None if chunk.gradient is None else to_host(chunk.gradient),
+        None if chunk.hessian is None else to_host(chunk.hessian),
+    )
+
+
+def _whitened(scores: Tensor, root: Tensor | None) -> Tensor:
+    """Return the rows ``s' R^-1``: products of ill-conditioned columns are formed after this, not before."""
+    return scores if root is None else torch.linalg.solve_triangular(root.to(scores), scores, upper=True, left=False)
