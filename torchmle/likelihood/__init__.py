@@ -1,1 +1,0 @@
-"""Evaluate log-likelihoods: additive moments over row chunks, for declarative and opaque models."""
