@@ -11,8 +11,8 @@ import torch
 from torch import Tensor
 
 from ..errors import OptionError, unknown
-from ..loglik.objective import Objective
 from ..linalg import cholesky, inverse_root, inverse_spd, symmetric
+from ..loglik.objective import Objective
 
 Correction = bool | Literal["stata"]
 

@@ -11,13 +11,11 @@ from dataclasses import replace
 from types import MappingProxyType
 from typing import TYPE_CHECKING
 
-import torch
 from torch import Tensor
 
+from ..linalg import cholesky, flat_directions, inverse_spd
 from ..loglik.moments import Moments
 from ..loglik.objective import Objective
-from ..loglik.separation import find_separation
-from ..linalg import cholesky, flat_directions, inverse_spd
 from ..optim.base import OptimResult, Status
 from ..params.map import ParamMap
 from ..results.fit import Fit, Record
@@ -27,14 +25,12 @@ from .separated import certificate, describe
 if TYPE_CHECKING:
     from .base import GenericLikelihoodModel
 
-def working_moments(objective: Objective, pmap: ParamMap, found: OptimResult) -> Moments:
-    """Return the log-likelihood's derivatives in working parameters; constraints hide some of them from the method."""
-    gradient, hessian = found.at.gradient, found.at.hessian
-    assert gradient is not None
-    assert hessian is not None
-    if not pmap.is_scaling:
-        return objective.moments(pmap.working(found.x), 2)
-    return Moments(-found.at.value, -gradient * pmap.scale, -hessian * torch.outer(pmap.scale, pmap.scale))
+
+def working_moments(found: OptimResult) -> Moments:
+    """Return the log-likelihood's derivatives in working parameters, of which those in gamma were made."""
+    moments = found.at.source
+    assert isinstance(moments, Moments)
+    return moments
 
 
 def finish(
@@ -54,7 +50,7 @@ def finish(
     said = None
     if separation is not None:
         found, said = replace(found, status=Status.SEPARATED), describe(model, separation)
-    moments = working_moments(objective, pmap, found)
+    moments = working_moments(found)
     assert moments.gradient is not None
     assert moments.hessian is not None
     assert found.at.hessian is not None

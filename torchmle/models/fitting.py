@@ -22,6 +22,7 @@ from .finish import finish, make_record, working_moments
 from .problem import VERDICT, LikelihoodProblem
 from .request import FitRequest
 from .search import Search, maximise
+from .separated import left_to_fit, refuse_drop
 from .start import audit_at, checked, enough_rows, param_names, starting_point, with_typical_sizes
 from .views import refuse_unmasked
 
@@ -38,6 +39,7 @@ def run_fit(model: GenericLikelihoodModel, request: FitRequest) -> Results:
     """Fit a model and return its results."""
     begin = time.perf_counter()
     refuse_unmasked(model)
+    refuse_drop(model, request)
     cov_type = default_cov(model, request.cov_type)
     check_inference(model, cov_type, request.cov_kwds, separable=not model.is_scalar)
     names = param_names(model, request)
@@ -68,6 +70,10 @@ def run_fit(model: GenericLikelihoodModel, request: FitRequest) -> Results:
     if wrong is not None:
         found = replace(found, status=Status.WRONG_DERIVATIVES)
     fit, bread = finish(model, pmap, objective, found, method, engine, time.perf_counter() - begin, wrong)
+    again = left_to_fit(model, request, fit)
+    if isinstance(again, tuple):
+        return run_fit(*again)
+    fit = again
     record = make_record(
         model, request, method, dict(zip(names, search.map.theta(ended.start).tolist(), strict=True)), fit.seconds
     )
@@ -86,7 +92,7 @@ def _verified(
 ) -> tuple[OpaqueObjective, str, OptimResult]:
     """Compare lifted derivatives with plain ones at the returned point; where they differ, report the plain ones."""
     plain = OpaqueObjective(**objective.parts())
-    gap = disagreement(working_moments(objective, pmap, found), plain, pmap.working(found.x))
+    gap = disagreement(working_moments(found), plain, pmap.working(found.x))
     if gap <= tolerance(dtype):
         return objective, engine, found
     at = LikelihoodProblem(plain, pmap).evaluate(found.x, 2)

@@ -46,7 +46,7 @@ class LikelihoodProblem:
         hessian = None
         if m.hessian is not None and m.gradient is not None:
             hessian = -self.map.pull_hessian(m.hessian, m.gradient, x)
-        return Evaluation(-m.llf, gradient, hessian)
+        return Evaluation(-m.llf, gradient, hessian, m)
 
     def outer_products(self, x: Tensor) -> Tensor:
         """Return the sum of the outer products of the (weighted) scores in gamma."""

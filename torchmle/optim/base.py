@@ -22,11 +22,15 @@ RISING = 1e-6
 
 @dataclass(frozen=True)
 class Evaluation:
-    """Hold the function to minimise, minus the log-likelihood, with derivatives at one point."""
+    """Hold the function to minimise, minus the log-likelihood, with derivatives at one point.
+
+    ``source`` is what the problem made them of, for its own later use.
+    """
 
     value: float
     gradient: Tensor | None = None
     hessian: Tensor | None = None
+    source: Any = None
 
     @property
     def finite(self) -> bool:

@@ -15,8 +15,8 @@ from ..data.batch import ModelData
 from ..data.design import Design
 from ..data.vectors import FloatArray
 from ..errors import CollinearityWarning, DataError, DataWarning, UndefinedStatisticError, warn
-from ..loglik.leastsquares import LeastSquares, Solution, solve
 from ..linalg import inverse_root, symmetric
+from ..loglik.leastsquares import LeastSquares, Solution, solve
 from ..optim.base import Status
 from ..params.map import ParamMap, uncentring
 from .fit import Fit
