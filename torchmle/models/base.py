@@ -20,6 +20,7 @@ from ..errors import OptionError, UndefinedStatisticError, collecting_notes, unk
 from ..loglik.objective import Objective
 from ..params.curve import make_curve
 from ..params.map import ParamMap, Units
+from ..results.estimates import Estimates
 from ..results.results import Results
 from ..workers import engine
 from . import derivatives
@@ -271,6 +272,11 @@ class GenericLikelihoodModel:
         names, base = ("loglikeobs", "nloglikeobs", "loglike"), GenericLikelihoodModel
         return next((n for n in names if getattr(type(self), n) is not getattr(base, n)), names[0])
 
+    @property
+    def likelihood_label(self) -> str:
+        """Return what messages call the likelihood."""
+        return f"{type(self).__name__}.{self.likelihood_name()}"
+
     def make_map(self, names: Sequence[str], units: Units = "scaled") -> ParamMap:
         """Return the map between the user's parameters and comparable units: coefficients times column scales."""
         curve = make_curve(names, self.transforms)
@@ -383,7 +389,7 @@ class GenericLikelihoodModel:
 
     # ---- what results ask
 
-    def null_llf(self, results: Results) -> float:
+    def null_llf(self, results: Estimates) -> float:
         """Raise: a constant-only version of an opaque likelihood is not known."""
         raise UndefinedStatisticError(f"{type(self).__name__} has no constant-only model: its likelihood is opaque.")
 

@@ -17,7 +17,8 @@ from ..optim.registry import is_first_order, make_optimizer
 from ..params.constraints import constrain
 from ..params.map import ParamMap
 from ..report.summary import summarise
-from ..results.results import Results, build_inference, check_inference
+from ..results.inference import build_inference, check_inference
+from ..results.results import Results
 from .finish import finish, make_record, working_moments
 from .problem import VERDICT, LikelihoodProblem
 from .request import FitRequest

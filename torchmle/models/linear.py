@@ -13,8 +13,9 @@ from torch import Tensor
 from ..errors import OptionError, collecting_notes
 from ..params.natural import predictor
 from ..report.summary import summarise
+from ..results.inference import build_inference, check_inference
 from ..results.linear import closed_form, with_solution
-from ..results.results import Results, build_inference, check_inference
+from ..results.results import Results
 from ..special import normal_logpdf
 from .finish import make_record
 from .fitting import default_cov, run_fit

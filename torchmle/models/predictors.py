@@ -19,6 +19,7 @@ from ..optim.base import Options, Status, minimise
 from ..optim.registry import make_optimizer
 from ..params.map import ParamMap, Units, uncentring
 from ..params.natural import Natural, PredictorSpec
+from ..results.estimates import Estimates
 from ..results.results import Results
 from ..workers import derivatives_on, engine
 from . import derivatives
@@ -242,7 +243,7 @@ class LinearPredictorModel(GenericLikelihoodModel):
 
     # ---- what results ask
 
-    def null_llf(self, results: Results) -> float:
+    def null_llf(self, results: Estimates) -> float:
         """Return the maximised log-likelihood with only a constant in the first predictor."""
         with engine():
             return self._null_llf()

@@ -13,8 +13,9 @@ import pandas as pd
 from tabulate import tabulate
 
 from ..errors import DataError, OptionError, unknown
+from .inference import build_inference
 from .linear import LinearResults, closed_form, with_solution
-from .results import Results, build_inference
+from .results import Results
 
 
 @dataclass(frozen=True, eq=False)

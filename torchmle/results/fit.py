@@ -12,10 +12,12 @@ from torch import Tensor
 from ..data.batch import ModelData
 from ..inference.cov import Covariance
 from ..loglik.objective import Objective
+from ..loglik.separation import Separation
 from ..optim.base import Status, TraceRow
 from ..params.map import ParamMap
 
 if TYPE_CHECKING:
+    from .estimates import Estimates
     from .results import Results
 
 
@@ -39,7 +41,7 @@ class ModelView(Protocol):
         """Return what summaries and messages call the model."""
         ...
 
-    def null_llf(self, results: Results) -> float:
+    def null_llf(self, results: Estimates) -> float:
         """Return the maximised log-likelihood with the intercept only in the first predictor."""
         ...
 
