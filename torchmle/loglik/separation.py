@@ -12,12 +12,14 @@ falls. Neither step depends on the units of the columns or, where there is a con
 from __future__ import annotations
 
 from dataclasses import dataclass
+from typing import Any
 
 import numpy as np
 import torch
 from torch import Tensor
 
 from ..config import chunk_rows
+from ..data.rows import BoolArray
 from ..data.vectors import FloatArray
 
 STILL = {torch.float64: 1e-10, torch.float32: 1e-5}
@@ -78,8 +80,12 @@ def find_separation(
             return None
     if not found.any():
         return None
-    members = {j for c in directions for j in units.members(X, space @ c)}
-    return Separation(tuple(rows.cpu().numpy()[found].tolist()), tuple(sorted(members)))
+    reach = units.reach(X)
+    sparse = _sparse(moves, found, space, np.where(np.arange(len(reach)) == constant, 1e-3, 1.0) * reach)
+    members = set(_large(space @ sparse, reach)) if sparse is not None else set()
+    members = members or {j for c in directions for j in _large(space @ c, reach)}
+    slopes = sorted(members - {constant}) or sorted(members)
+    return Separation(tuple(rows.cpu().numpy()[found].tolist()), tuple(slopes))
 
 
 def _stride(rows: Tensor) -> int:
@@ -138,14 +144,20 @@ class _Units:
         """Return how far each row moves in each direction; what is rounding of its terms becomes zero."""
         Z = self.rows(X, at)
         moved = Z @ space
-        moved[np.abs(moved) <= 10 * tolerance * (np.abs(Z) @ np.abs(space))] = 0.0
+        terms = np.abs(Z) @ np.abs(space) + 1e-3 * np.abs(Z).sum(axis=1)[:, None] * np.abs(space).max(axis=0)
+        moved[np.abs(moved) <= 10 * tolerance * terms] = 0.0
         return np.asarray(moved)
 
-    def members(self, X: Tensor, direction: FloatArray) -> list[int]:
-        """Return the columns that move a row by a share worth naming; the constant only where there is no other."""
-        reach = np.abs(direction) * (((X.cpu().double() - self.origin) / self.size).abs().amax(0)).numpy()
-        large = np.flatnonzero(reach > 1e-7 * reach.max()).tolist()
-        return [j for j in large if j != self.constant] or large
+    def reach(self, X: Tensor) -> FloatArray:
+        """Return the largest entry of each column."""
+        low, high = X.amin(0).cpu().double() - self.origin, X.amax(0).cpu().double() - self.origin
+        return np.asarray((torch.maximum(low.abs(), high.abs()) / self.size.abs()).numpy())
+
+
+def _large(direction: FloatArray, reach: FloatArray) -> list[int]:
+    """Return the columns that move a row by a share worth naming."""
+    share = np.abs(direction) * reach
+    return [int(j) for j in np.flatnonzero(share > 1e-6 * share.max())]
 
 
 def null_space(R: FloatArray, tolerance: float) -> FloatArray:
@@ -161,6 +173,7 @@ def null_space(R: FloatArray, tolerance: float) -> FloatArray:
     basis = []
     for j in range(k):
         weights = np.linalg.lstsq(scaled[:, kept], scaled[:, j], rcond=None)[0] if kept and norms[j] else np.zeros(0)
+        weights[np.abs(weights) <= 1e-3 * tolerance] = 0.0
         left = scaled[:, j] - scaled[:, kept[: len(weights)]] @ weights
         if norms[j] and np.linalg.norm(left) > tolerance:
             kept.append(j)
@@ -173,7 +186,7 @@ def null_space(R: FloatArray, tolerance: float) -> FloatArray:
     return np.column_stack(basis) if basis else np.zeros((k, 0))
 
 
-def open_cone(moves: FloatArray) -> tuple[np.ndarray[tuple[int], np.dtype[np.bool_]], list[FloatArray]]:
+def open_cone(moves: FloatArray) -> tuple[BoolArray, list[FloatArray]]:
     """Return which rows can rise without another one's fall, and directions that raise them.
 
     Rows found once may fall back on the way to new ones: a large enough multiple of the earlier direction makes up.
@@ -220,7 +233,7 @@ def _balanced(moves: FloatArray) -> tuple[FloatArray, FloatArray]:
     back = np.eye(moves.shape[1])
     A = moves / np.linalg.norm(moves, axis=1, keepdims=True)
     for _ in range(3):
-        _, values, right = np.linalg.svd(np.linalg.qr(A, mode="r"))
+        _, values, right = np.linalg.svd(np.linalg.qr(A, mode="r"), full_matrices=False)
         keep = values > 1e-12 * values[0]
         turn = right[keep].T / values[keep]
         back = back @ turn
@@ -229,13 +242,71 @@ def _balanced(moves: FloatArray) -> tuple[FloatArray, FloatArray]:
     return A, back
 
 
-def _programme(total: FloatArray, active: FloatArray) -> FloatArray | None:
-    """Return the direction in the unit box with the largest total in which no active row falls, or None if it is 0."""
+def _sparse(moves: FloatArray, found: BoolArray, space: FloatArray, cost: FloatArray) -> FloatArray | None:
+    """Return a direction that raises all rows found, moves no other, and takes few columns; None if there is none.
+
+    It minimises the sum of the absolute coefficients, which leaves out columns that are not needed.
+    """
     from scipy.optimize import linprog
 
-    tight = {"primal_feasibility_tolerance": 1e-10, "dual_feasibility_tolerance": 1e-10}
-    zero = np.zeros(len(active))
-    answer = linprog(-total, A_ub=-active, b_ub=zero, bounds=(-1, 1), method="highs", options=tight)
-    if answer.status != 0 or answer.fun is None or -answer.fun <= CERTAIN:
+    k, d = space.shape
+    other = moves[~found]
+    inner = null_space(np.linalg.qr(other, mode="r") if len(other) else np.zeros((0, d)), 1e-9)
+    A = moves[found] @ inner
+    A = A / np.linalg.norm(A, axis=1, keepdims=True).clip(min=1e-300)
+    few = np.unique(np.linspace(0, len(A) - 1, min(CUTS, len(A))).astype(np.int64))
+    b = space @ inner
+    rise = np.hstack([-A[few], np.zeros((len(few), k))])
+    size = np.vstack([np.hstack([b, -np.eye(k)]), np.hstack([-b, -np.eye(k)])])
+    answer = linprog(
+        np.concatenate([np.zeros(inner.shape[1]), cost]),
+        A_ub=np.vstack([rise, size]),
+        b_ub=np.concatenate([-np.ones(len(few)), np.zeros(2 * k)]),
+        bounds=[(None, None)] * inner.shape[1] + [(0, None)] * k,
+        method="highs",
+    )
+    if answer.status != 0 or (A @ answer.x[: inner.shape[1]]).min() <= CERTAIN:
         return None
-    return np.asarray(answer.x, dtype=np.float64)
+    return np.asarray(inner @ answer.x[: inner.shape[1]], dtype=np.float64)
+
+
+def _programme(total: FloatArray, active: FloatArray) -> FloatArray | None:
+    """Return the direction in the unit box with the largest total in which no active row falls, or None if it is 0."""
+    c = _minimise(-total, -active, np.zeros(len(active)), [(-1, 1)] * len(total))
+    return None if c is None or total @ c <= CERTAIN else c
+
+
+def _minimise(cost: FloatArray, A: FloatArray, b: FloatArray, bounds: list[Any]) -> FloatArray | None:
+    """Return the x with the least cost of those with ``A x <= b``, or None if there is none."""
+    from scipy.optimize import linprog
+
+    tight: Any = {"primal_feasibility_tolerance": 1e-10, "dual_feasibility_tolerance": 1e-10}
+    answer = linprog(cost, A_ub=A, b_ub=b, bounds=bounds, method="highs", options=tight)
+    return np.asarray(answer.x, dtype=np.float64) if answer.status == 0 else None
+
+
+def _sparse(moves: FloatArray, found: BoolArray, space: FloatArray, cost: FloatArray) -> FloatArray | None:
+    """Return a direction that raises all rows found, moves no other, and takes few columns; None if there is none.
+
+    It minimises the sum of the absolute coefficients, which leaves out columns that are not needed.
+    """
+    k, d = space.shape
+    other = moves[~found]
+    inner = null_space(np.linalg.qr(other, mode="r") if len(other) else np.zeros((0, d)), 1e-9)
+    A = moves[found] @ inner
+    A = A / np.linalg.norm(A, axis=1, keepdims=True).clip(min=1e-300)
+    b, eye, f = space @ inner, np.eye(k), inner.shape[1]
+    size = np.vstack([np.hstack([b, -eye]), np.hstack([-b, -eye])])
+    bounds = [(None, None)] * f + [(0, None)] * k
+    active = np.unique(np.linspace(0, len(A) - 1, min(CUTS, len(A))).astype(np.int64))
+    while True:
+        rise = np.hstack([-A[active], np.zeros((len(active), k))])
+        right = np.concatenate([-np.ones(len(active)), np.zeros(2 * k)])
+        x = _minimise(np.concatenate([np.zeros(f), cost]), np.vstack([rise, size]), right, bounds)
+        if x is None:
+            return None
+        gain = A @ x[:f]
+        below = np.setdiff1d(np.flatnonzero(gain < CERTAIN), active)
+        if not len(below):
+            return np.asarray(inner @ x[:f], dtype=np.float64)
+        active = np.union1d(active, below[np.argsort(gain[below])[:CUTS]])
