@@ -4,19 +4,22 @@ from __future__ import annotations
 
 import logging
 import time
-from dataclasses import replace
+from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING
 
 import torch
+from torch import Tensor
 
 from ..errors import ConvergenceWarning, OptionError, SeparationWarning, warn
 from ..loglik.lifting import PLAIN, LayoutError, LiftedObjective, disagreement, tolerance
+from ..loglik.objective import Objective
 from ..loglik.opaque import OpaqueObjective
 from ..optim.base import Optimizer, OptimResult, Options, Status, judge
 from ..optim.registry import is_first_order, make_optimizer
 from ..params.constraints import constrain
 from ..params.map import ParamMap
 from ..report.summary import summarise
+from ..results.fit import Fit, Record
 from ..results.inference import build_inference, check_inference
 from ..results.results import Results
 from .finish import finish, make_record, working_moments
@@ -43,6 +46,30 @@ def run_fit(model: GenericLikelihoodModel, request: FitRequest) -> Results:
     refuse_drop(model, request)
     cov_type = default_cov(model, request.cov_type)
     check_inference(model, cov_type, request.cov_kwds, separable=not model.is_scalar)
+    search, engine = _prepared(model, request)
+    judged = _judged(search, engine)
+    fit, bread = finish(
+        model,
+        judged.map,
+        judged.objective,
+        judged.found,
+        search.optimizer.name,
+        judged.engine,
+        time.perf_counter() - begin,
+        judged.wrong,
+    )
+    again = left_to_fit(model, request, fit)
+    if isinstance(again, tuple):
+        return run_fit(*again)
+    start = dict(zip(search.map.names, search.map.theta(judged.start).tolist(), strict=True))
+    record = make_record(model, request, search.optimizer.name, start, again.seconds)
+    results = _reported(model, request, again, bread, cov_type, record)
+    announce(results, request.disp)
+    return results
+
+
+def _prepared(model: GenericLikelihoodModel, request: FitRequest) -> tuple[Search, str]:
+    """Return the search, its likelihood checked at the start, and how derivatives are computed."""
     names = param_names(model, request)
     method = request.method if request.method is not None else default_method(len(names))
     optimizer = _optimizer(model, method, request)
@@ -54,38 +81,61 @@ def run_fit(model: GenericLikelihoodModel, request: FitRequest) -> Results:
     enough_rows(model, pmap)
     gamma, given = starting_point(model, request, pmap, objective)
     objective, engine = checked(model, objective, pmap, gamma)
-    search = Search(model, objective, plain, pmap, optimizer, request, gamma, given)
+    return Search(model, objective, plain, pmap, optimizer, request, gamma, given), engine
+
+
+@dataclass(frozen=True)
+class _Judged:
+    """Hold the returned point with the likelihood that gives its derivatives, and what is wrong with these."""
+
+    start: Tensor
+    map: ParamMap
+    objective: Objective
+    engine: str
+    found: OptimResult
+    wrong: str | None
+
+
+def _judged(search: Search, engine: str) -> _Judged:
+    """Search, and hold the derivatives at the returned point against others."""
     try:
         ended = maximise(search)
     except LayoutError as error:
-        objective, engine = OpaqueObjective(**objective.parts()), f"{PLAIN} ({error})"  # type: ignore[attr-defined]
-        ended = maximise(replace(search, objective=objective))
-    pmap, found = ended.map, ended.result
-    wrong = None
+        assert isinstance(search.objective, OpaqueObjective)
+        search = replace(search, objective=OpaqueObjective(**search.objective.parts()))
+        engine, ended = f"{PLAIN} ({error})", maximise(search)
+    objective, pmap, found, wrong = search.objective, ended.map, ended.result, None
     try:
         if isinstance(objective, LiftedObjective):
-            objective, engine, found = _verified(objective, engine, pmap, found, model.endog.dtype)
-        wrong = audit_at(model, objective, pmap, found.x) if found.status is Status.CONVERGED else None
+            objective, engine, found = _verified(objective, engine, pmap, found, search.model.endog.dtype)
+        if found.status is Status.CONVERGED:
+            wrong = audit_at(search.model, objective, pmap, found.x)
     except KeyboardInterrupt:  # what it costs is the check, not the point
         found = replace(found, status=Status.INTERRUPTED)
     if wrong is not None:
         found = replace(found, status=Status.WRONG_DERIVATIVES)
-    fit, bread = finish(model, pmap, objective, found, method, engine, time.perf_counter() - begin, wrong)
-    again = left_to_fit(model, request, fit)
-    if isinstance(again, tuple):
-        return run_fit(*again)
-    fit = again
-    record = make_record(
-        model, request, method, dict(zip(names, search.map.theta(ended.start).tolist(), strict=True)), fit.seconds
-    )
+    return _Judged(ended.start, pmap, objective, engine, found, wrong)
+
+
+def _reported(
+    model: GenericLikelihoodModel, request: FitRequest, fit: Fit, bread: Tensor | None, cov_type: str, record: Record
+) -> Results:
+    """Return the results with the covariance asked for; an interrupt costs the covariance, not the point."""
+    fit = replace(fit, notes=(*_restrictions(request), *fit.notes))
     try:
         inference = build_inference(model, fit, bread, cov_type, request.cov_kwds, request.use_t, False)
     except KeyboardInterrupt:
         fit = replace(fit, status=Status.INTERRUPTED)
         inference = build_inference(model, fit, None, cov_type, request.cov_kwds, request.use_t, False)
-    results = Results(model, fit, inference, record, summarise)
-    announce(results, request.disp)
-    return results
+    return Results(model, fit, inference, record, summarise)
+
+
+def _restrictions(request: FitRequest) -> list[str]:
+    """Return the sentence that repeats the restrictions in the summary."""
+    texts = [f"{name} = {value:g}" for name, value in (request.fixed or {}).items()]
+    given = request.constraints
+    texts += [given] if isinstance(given, str) else list(given or ())
+    return [f"Restricted: {'; '.join(texts)}."] if texts else []
 
 
 def _verified(

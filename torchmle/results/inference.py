@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Any
 
+import numpy as np
 import torch
 from torch import Tensor
 
@@ -41,6 +42,8 @@ def build_inference(
 ) -> Inference:
     """Return the covariance of one type; NaN where the point is not a maximum, and so has no bread."""
     name, correction, groups = check_inference(model, cov_type, cov_kwds, fit.objective.separable)
+    if use_t is not None and not isinstance(use_t, (bool, np.bool_)):
+        raise OptionError(f"use_t={use_t!r} must be True, False or None.")
     with_t = (default_t and name == "nonrobust") if use_t is None else bool(use_t)
     if bread is None:
         return Inference(not_available(len(fit.gamma), name, with_t), None, default_t, fit.free)
