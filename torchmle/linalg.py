@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import threading
 from collections.abc import Sequence
 
 import torch
@@ -71,6 +72,66 @@ def flat_directions(information: Tensor, names: Sequence[str], jacobian: Tensor)
             large = 0.1 * float(move.max())
             found.append(tuple(n for n, v in zip(names, move.tolist(), strict=True) if v >= large))
     return found
+
+
+TILE, BLOCK = 24, 48
+"""Columns that the kernels for thin products take at once, and rows of a symmetric product that are formed at once."""
+
+BUFFERS = 4
+"""Scratch buffers kept by each thread, one for each width, of the size of a row chunk."""
+
+
+def wide(columns: int) -> int:
+    """Return the width at which a thin product is fastest: 20 columns cost half as much again as 24."""
+    padded = -(-columns // TILE) * TILE
+    return padded if padded - columns <= TILE // 3 else columns
+
+
+def weighted_products(X: Tensor, blocks: Sequence[tuple[Tensor, Tensor]], vectors: Sequence[Tensor]) -> Tensor:
+    """Return ``X' [A_1 w_1, A_2 w_2, ..., v_1, v_2, ...]`` from one product of matrices.
+
+    Parameters
+    ----------
+    blocks : pairs of columns (n, k) and weights of their rows (n,). Where the first columns are X itself, only one
+        triangle of ``X' w X`` is formed and the other is its mirror image.
+    vectors : (n,) each.
+    """
+    k = X.shape[1]
+    width = sum(A.shape[1] for A, _ in blocks) + len(vectors)
+    right = scratch(X, width)
+    at = 0
+    for A, w in blocks:
+        torch.mul(A, w[:, None], out=right[:, at : at + A.shape[1]])
+        at += A.shape[1]
+    for v in vectors:
+        right[:, at] = v
+        at += 1
+    if k <= BLOCK or not blocks or blocks[0][0] is not X:
+        return (X.mT @ right)[:, :width]
+    out = X.new_zeros(k, right.shape[1])
+    for a in range(0, k, BLOCK):
+        torch.mm(X[:, a : a + BLOCK].mT, right[:, a:], out=out[a : a + BLOCK, a:])
+    out[:, :k] = out[:, :k].triu() + out[:, :k].triu(1).mT
+    return out[:, :width]
+
+
+_here = threading.local()  # .buffers: memory that products are formed in, kept since new pages cost as much as they do
+
+
+def scratch(X: Tensor, width: int, use: str = "product") -> Tensor:
+    """Return memory with the rows of X and at least ``width`` columns, the others zero; the next such use takes it."""
+    padded = wide(width) if X.device.type == "cpu" else width
+    buffers = _here.__dict__.setdefault("buffers", {})
+    key = (use, width, X.dtype)
+    if X.device.type != "cpu" or key not in buffers or len(buffers[key]) < len(X):
+        if len(buffers) >= BUFFERS:
+            buffers.clear()
+        fresh = X.new_zeros(len(X), padded)
+        if X.device.type != "cpu":
+            return fresh
+        buffers[key] = fresh
+    kept: Tensor = buffers[key][: len(X)]
+    return kept
 
 
 def inverse_root(root: Tensor) -> Tensor:

@@ -8,6 +8,7 @@ import torch
 from torch import Tensor
 
 from ..config import chunk_rows
+from ..linalg import scratch
 from ..workers import map_ranges
 
 COLLINEAR = 1e-10
@@ -53,17 +54,19 @@ def cross_products(X: Tensor) -> CrossProducts:
     low, high = sample.amin(0), sample.amax(0)
     shift = torch.where(low == high, low, sample.mean(0))
 
-    def work(start: int, stop: int) -> tuple[Tensor, Tensor]:
-        total = torch.zeros(k, dtype=X.dtype, device=X.device)
-        gram = torch.zeros(k, k, dtype=X.dtype, device=X.device)
-        step = chunk_rows(k, X.device, X.element_size())
-        for a in range(start, stop, step):
-            Z = X[a : min(a + step, stop)] - shift
-            total += Z.sum(0)
-            gram.addmm_(Z.mT, Z)
-        return total, gram
+    step = chunk_rows(k, X.device, X.element_size())
 
-    parts = map_ranges(work, n, chunk_rows(k, X.device, X.element_size()), X.device)
+    def work(start: int, stop: int) -> tuple[Tensor, Tensor]:
+        sums = torch.zeros(k, k + 1, dtype=X.dtype, device=X.device)
+        for a in range(start, stop, step):
+            part = X[a : min(a + step, stop)]
+            Z = scratch(part, k + 1)
+            torch.sub(part, shift, out=Z[:, :k])
+            Z[:, k] = 1.0
+            sums += (Z[:, :k].mT @ Z)[:, : k + 1]
+        return sums[:, k], sums[:, :k]
+
+    parts = map_ranges(work, n, step, X.device)
     total = sum((p[0].cpu().double() for p in parts[1:]), parts[0][0].cpu().double())
     gram = sum((p[1].cpu().double() for p in parts[1:]), parts[0][1].cpu().double())
     return _centre(n, shift.cpu().double(), total, gram)

@@ -9,7 +9,9 @@ import pandas as pd
 import torch
 from torch import Tensor
 
+from ..config import chunk_rows
 from ..errors import DataError
+from ..workers import map_ranges
 from .frames import column_names, take_columns
 from .rows import BoolArray
 from .vectors import numeric_vector, plain, refuse_dtype
@@ -76,9 +78,18 @@ def default_names(X: Tensor) -> list[str]:
     """Return ``const`` for the first constant column and ``x1, x2, ...`` for the others, as statsmodels does."""
     sample = X[:: max(1, len(X) // 1000)]
     likely = ((sample == X[0]).all(0) & (X[0] != 0)).nonzero().flatten().tolist()
-    constant = next((j for j in likely if bool((X[:, j] == X[0, j]).all())), None)
+    constant = next((j for j in likely if is_constant(X[:, j])), None)
     numbers = iter(range(1, X.shape[1] + 1))
     return ["const" if j == constant else f"x{next(numbers)}" for j in range(X.shape[1])]
+
+
+def is_constant(column: Tensor) -> bool:
+    """Return whether all values are the same."""
+
+    def work(start: int, stop: int) -> bool:
+        return bool((column[start:stop] == column[0]).all())
+
+    return all(map_ranges(work, len(column), chunk_rows(1, column.device), column.device))
 
 
 def missing_and_infinite(X: Tensor) -> tuple[BoolArray, BoolArray] | None:
@@ -87,7 +98,11 @@ def missing_and_infinite(X: Tensor) -> tuple[BoolArray, BoolArray] | None:
     The common case costs one product: a row whose sum is finite has only finite entries.
     """
     ones = torch.ones(X.shape[1], dtype=X.dtype, device=X.device)
-    if bool(torch.isfinite(X @ ones).all()):
+
+    def work(start: int, stop: int) -> bool:
+        return bool(torch.isfinite(X[start:stop] @ ones).all())
+
+    if all(map_ranges(work, len(X), chunk_rows(X.shape[1], X.device, X.element_size()), X.device)):
         return None
     nan, inf = torch.isnan(X).cpu().numpy(), torch.isinf(X).cpu().numpy()
     return (nan, inf) if nan.any() or inf.any() else None

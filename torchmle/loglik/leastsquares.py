@@ -9,12 +9,16 @@ from torch import Tensor
 
 from ..config import chunk_rows
 from ..errors import DataError
-from ..linalg import symmetric
-from .moments import to_host
+from ..linalg import scratch, symmetric, weighted_products
+from .moments import Moments, to_host
 from .objective import Chunk, Objective
 
 ILL_CONDITIONED = 1e5
 """Condition of the standardised columns above which cross-products lose too many digits and QR is used."""
+
+
+SETTLED = 1e-9
+"""Relative step after which a further refinement, smaller by as much again, is below rounding."""
 
 
 class LeastSquares(Objective):
@@ -43,7 +47,10 @@ class LeastSquares(Objective):
     def columns(self, rows: slice) -> Tensor:
         """Return the shifted columns of some rows."""
         X = self.X[rows].to(self.dtype)
-        return X if self.shift is None else X - self.shift
+        if self.shift is None:
+            return X
+        k = X.shape[1]
+        return torch.sub(X, self.shift, out=scratch(X, k, "centred")[:, :k])  # gone when the next rows are asked for
 
     def row_values(self, working: Tensor, start: int, stop: int) -> Tensor:
         """Return the log-likelihoods of some rows."""
@@ -55,6 +62,16 @@ class LeastSquares(Objective):
         rows = slice(start, stop)
         Z = self.columns(rows)
         return Z * (self.y[rows] - Z @ working)[:, None]
+
+    def row_products(self, working: Tensor, start: int, stop: int, power: int, root: Tensor | None) -> Tensor:
+        """Return ``sum w^power s s'`` over some rows, without forming the scores."""
+        if root is not None:
+            return super().row_products(working, start, stop, power, root)
+        rows = slice(start, stop)
+        Z = self.columns(rows)
+        square = (self.y[rows] - Z @ working).square()
+        weighted = square if self.weights is None else square * self.weights[rows] ** power
+        return weighted_products(Z, [(Z, weighted)], [])
 
     def derivatives(self, working: Tensor, start: int, stop: int, order: int) -> Chunk:
         """Return weighted sums over some rows."""
@@ -118,10 +135,21 @@ def solve(objective: LeastSquares, gram: Tensor | None = None) -> Solution:
         (factor, working), by, rounds = _qr(objective, scale), "QR", 1
         condition = float(torch.linalg.cond(factor))
     for _ in range(rounds):
-        gradient = objective.moments(working, 1).gradient
-        assert gradient is not None
-        working = working + _solve_normal(factor, gradient / scale) / scale
-    return Solution(working, factor * scale, -2 * objective.moments(working, 0).llf, condition, by)
+        at = objective.moments(working, 1)
+        assert at.gradient is not None
+        step = _solve_normal(factor, at.gradient / scale) / scale
+        working = working + step
+        if float((step * scale).abs().max()) <= SETTLED * float((working * scale).abs().max()):
+            break
+    return Solution(working, factor * scale, _ssr(objective, at, factor * scale, step, working), condition, by)
+
+
+def _ssr(objective: LeastSquares, before: Moments, root: Tensor, step: Tensor, working: Tensor) -> float:
+    """Return the sum of squares after a step ``s``, ``SSR - 2 s'g + s'R'Rs``, by a pass where digits would be lost."""
+    assert before.gradient is not None
+    ssr = -2 * before.llf
+    change = float((root @ step).square().sum() - 2 * (step @ before.gradient))
+    return ssr + change if abs(change) <= 1e-6 * ssr else -2 * objective.moments(working, 0).llf
 
 
 def _solve_normal(factor: Tensor, rhs: Tensor) -> Tensor:

@@ -19,6 +19,7 @@ from ..workers import derivatives_on
 from .moments import Moments, to_host
 from .objective import Chunk
 from .opaque import OpaqueObjective
+from .products import sum_products
 from .watch import Lifted, Watch, entries_used, selection
 
 PLAIN = "reverse-mode autograd in row chunks"
@@ -99,10 +100,10 @@ class LiftedObjective(OpaqueObjective):
         cut = self.cut(working, start, stop)
         total = cut.values.sum() if self.weights is None else cut.values @ self.weights[start:stop]
         *by_eta, by_param = _grad(total, [*(f.eta for f in cut.found), cut.params], create_graph=order > 1)
+        if order > 1:
+            return Chunk(total, *_sums(cut, by_eta, by_param))
         parts = [f.X.mT @ d.detach() for f, d in zip(cut.found, by_eta, strict=True)]
-        gradient = torch.cat([*parts, by_param.detach()[cut.direct]])
-        hessian = _hessian(cut, by_eta, by_param) if order > 1 else None
-        return Chunk(total, gradient, hessian)
+        return Chunk(total, torch.cat([*parts, by_param.detach()[cut.direct]]), None)
 
     def row_scores(self, working: Tensor, start: int, stop: int) -> Tensor:
         """Return the scores of some rows in u."""
@@ -189,32 +190,28 @@ def _grad(
     return [torch.zeros_like(x) if d is None else d for d, x in zip(found, inputs, strict=True)]
 
 
-def _hessian(cut: Cut, by_eta: list[Tensor], by_param: Tensor) -> Tensor:
-    """Return the Hessian in u from second derivatives by row and one backward pass for each direct parameter."""
-    sizes = [f.X.shape[1] for f in cut.found]
-    *starts, edge = _starts(cut)
-    hessian = torch.zeros(edge + len(cut.direct), edge + len(cut.direct), dtype=by_param.dtype, device=by_param.device)
+def _sums(cut: Cut, by_eta: list[Tensor], by_param: Tensor) -> tuple[Tensor, Tensor]:
+    """Return gradient and Hessian in u: derivatives by row, and one backward pass for each direct parameter."""
     etas = [f.eta for f in cut.found]
+    second: list[Sequence[Tensor | None]] = []
     for j, d in enumerate(by_eta):
-        if not d.requires_grad:
-            continue
-        found: Sequence[Tensor | None] = torch.autograd.grad(d.sum(), etas[j:], retain_graph=True, allow_unused=True)
-        for i, second in enumerate(found, j):
-            if second is None:
-                continue
-            block = cut.found[j].X.mT @ (cut.found[i].X * second[:, None])
-            a, b = slice(starts[j], starts[j] + sizes[j]), slice(starts[i], starts[i] + sizes[i])
-            hessian[a, b] += block
-            if i != j:
-                hessian[b, a] += block.mT
-    for row, entry in enumerate(cut.direct, edge):
-        *cross, own = _grad(by_param[entry], [*etas, cut.params], retain_graph=True)
-        hessian[row, edge:] = own[cut.direct]
-        for j, c in enumerate(cross):
-            part = cut.found[j].X.mT @ c
-            hessian[row, starts[j] : starts[j] + sizes[j]] = part
-            hessian[starts[j] : starts[j] + sizes[j], row] = part
-    return hessian
+        known = d.requires_grad
+        second.append(
+            torch.autograd.grad(d.sum(), etas[j:], retain_graph=True, allow_unused=True)
+            if known
+            else [None] * len(etas[j:])
+        )
+    crossed = [_grad(by_param[entry], [*etas, cut.params], retain_graph=True) for entry in cut.direct]
+    more = [[row[j] for row in crossed] for j in range(len(etas))]
+    sums = sum_products([f.X for f in cut.found], [d.detach() for d in by_eta], second, more)
+    edge, size = len(sums.gradient), len(sums.gradient) + len(cut.direct)
+    hessian = sums.gradient.new_zeros(size, size)
+    hessian[:edge, :edge] = sums.hessian
+    if cut.direct:
+        hessian[edge:, edge:] = torch.stack([own[cut.direct] for *_, own in crossed])
+        hessian[:edge, edge:] = torch.cat(sums.more)
+        hessian[edge:, :edge] = hessian[:edge, edge:].mT
+    return torch.cat([sums.gradient, by_param.detach()[cut.direct]]), hessian
 
 
 def _jacobian(cut: Cut) -> Tensor:

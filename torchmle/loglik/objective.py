@@ -65,13 +65,20 @@ class Objective(ABC):
     def outer_products(self, working: Tensor, power: int, root: Tensor | None = None) -> Tensor:
         """Return ``sum w^power s s'`` in float64, K x K; of the scores ``R^-T s`` where a root R is given."""
 
-        def piece(start: int, stop: int, scores: Tensor) -> Tensor:
-            scores = _whitened(scores, root)
-            weighted = scores if self.weights is None else scores * (self.weights[start:stop] ** power)[:, None]
-            return to_host(scores.mT @ weighted)
+        at = working.to(self.device, self.dtype)
 
-        parts = list(self._over_scores(working, piece))
-        return torch.stack(parts).sum(0)
+        def work(start: int, stop: int) -> list[Tensor]:
+            with derivatives_on(self.device):
+                return [to_host(self.row_products(at, a, b, power, root)) for a, b in self._cuts(start, stop)]
+
+        parts = map_ranges(work, self.rows, self.chunk, self.device)
+        return torch.stack([product for part in parts for product in part]).sum(0)
+
+    def row_products(self, working: Tensor, start: int, stop: int, power: int, root: Tensor | None) -> Tensor:
+        """Return ``sum w^power s s'`` over some rows."""
+        scores = _whitened(self.row_scores(working, start, stop).detach(), root)
+        weighted = scores if self.weights is None else scores * (self.weights[start:stop] ** power)[:, None]
+        return scores.mT @ weighted
 
     def group_scores(self, working: Tensor, codes: Tensor, count: int, root: Tensor | None = None) -> Tensor:
         """Return the (count, K) sums of weighted scores by group; of ``R^-T s`` where a root R is given."""
@@ -96,8 +103,13 @@ class Objective(ABC):
     def values(self, working: Tensor) -> Tensor:
         """Return the unweighted (rows,) log-likelihoods."""
         at = working.to(self.device, self.dtype)
-        with derivatives_on(self.device), torch.no_grad():
-            return torch.cat([self.row_values(at, a, b).detach() for a, b in self._cuts(0, self.rows)])
+
+        def work(start: int, stop: int) -> list[Tensor]:
+            with derivatives_on(self.device), torch.no_grad():
+                return [self.row_values(at, a, b).detach() for a, b in self._cuts(start, stop)]
+
+        parts = map_ranges(work, self.rows, self.chunk, self.device)
+        return torch.cat([values for part in parts for values in part])
 
     def _over_scores(self, working: Tensor, piece: Callable[[int, int, Tensor], Tensor]) -> Iterator[Tensor]:
         at = working.to(self.device, self.dtype)

@@ -15,6 +15,7 @@ from torch import Tensor
 from ..config import chunk_rows
 from .check import check_returned
 from .objective import Chunk, Objective
+from .products import sum_products
 
 Density = Callable[[slice | Tensor, list[Tensor]], Tensor]
 """Takes the rows (a slice or an index) and their predictors; returns (rows,) log-likelihoods."""
@@ -91,6 +92,18 @@ class PredictorObjective(Objective):
         first = _first(self._density(rows, etas).sum(), etas, create_graph=False)
         return torch.cat([X * d[:, None] for X, d in zip(columns, first, strict=True)], 1)
 
+    def row_products(self, working: Tensor, start: int, stop: int, power: int, root: Tensor | None) -> Tensor:
+        """Return ``sum w^power s s'`` over some rows, without forming the scores."""
+        if root is not None:
+            return super().row_products(working, start, stop, power, root)
+        rows = slice(start, stop)
+        columns = [p.columns(rows) for p in self.predictors]
+        etas = [e.requires_grad_() for e in self.etas(columns, working, rows)]
+        first = _first(self._density(rows, etas).sum(), etas, create_graph=False)
+        scaled = first if self.weights is None else [d * self.weights[rows] ** power for d in first]
+        second = [[d * e for e in scaled[j:]] for j, d in enumerate(first)]
+        return sum_products(columns, first, second).hessian
+
     def derivatives(self, working: Tensor, start: int, stop: int, order: int) -> Chunk:
         """Return weighted sums over some rows."""
         rows = slice(start, stop)
@@ -102,27 +115,14 @@ class PredictorObjective(Objective):
         etas = [e.requires_grad_() for e in etas]
         total = self._weighted_sum(self._density(rows, etas), rows)
         first = _first(total, etas, create_graph=order > 1)
-        gradient = torch.cat([X.mT @ d.detach() for X, d in zip(columns, first, strict=True)])
-        hessian = self._hessian(columns, etas, first) if order > 1 else None
-        return Chunk(total, gradient, hessian)
+        if order == 1:
+            return Chunk(total, torch.cat([X.mT @ d for X, d in zip(columns, first, strict=True)]), None)
+        second = [_second(d, etas[j:], last=j == len(etas) - 1) for j, d in enumerate(first)]
+        sums = sum_products(columns, [d.detach() for d in first], second)
+        return Chunk(total, sums.gradient, sums.hessian)
 
     def _weighted_sum(self, values: Tensor, rows: slice) -> Tensor:
         return values.sum() if self.weights is None else values @ self.weights[rows]
-
-    def _hessian(self, columns: Sequence[Tensor], etas: list[Tensor], first: list[Tensor]) -> Tensor:
-        k = sum(self.sizes)
-        hessian = torch.zeros(k, k, dtype=self.dtype, device=self.device)
-        starts = [sum(self.sizes[:j]) for j in range(len(etas))]
-        for j, d in enumerate(first):
-            for i, second in enumerate(_second(d, etas[j:], last=j == len(etas) - 1), j):
-                if second is None:
-                    continue
-                block = columns[j].mT @ (columns[i] * second[:, None])
-                a, b = slice(starts[j], starts[j] + self.sizes[j]), slice(starts[i], starts[i] + self.sizes[i])
-                hessian[a, b] += block
-                if i != j:
-                    hessian[b, a] += block.mT
-        return hessian
 
 
 def _first(total: Tensor, etas: list[Tensor], create_graph: bool) -> list[Tensor]:

@@ -8,6 +8,7 @@ from torch import Tensor
 
 from .derivatives import Curvatures, Surface, surface
 from .loggamma import SHIFT, horner, log_rise, rise_first, rise_second
+from .tables import Counts
 
 
 def poisson_logpmf(y: Tensor, mu: Tensor) -> Tensor:
@@ -20,7 +21,7 @@ def poisson_logpmf(y: Tensor, mu: Tensor) -> Tensor:
     """
     y = _counts(y, mu)
     safe = torch.where(y == 0, 1.0, mu)  # 0 log 0 = 0, with derivative 0 and not 0/0
-    return y * torch.log(safe) - mu - torch.lgamma(y + 1)
+    return y * torch.log(safe) - mu - Counts(y).log_factorial()
 
 
 def poisson_logpmf_log(y: Tensor, log_mu: Tensor) -> Tensor:
@@ -32,7 +33,7 @@ def poisson_logpmf_log(y: Tensor, log_mu: Tensor) -> Tensor:
     tensor([-2.7918, -2.7183], dtype=torch.float64)
     """
     y = _counts(y, log_mu)
-    return y * log_mu - torch.exp(log_mu) - torch.lgamma(y + 1)
+    return y * log_mu - torch.exp(log_mu) - Counts(y).log_factorial()
 
 
 def nbinom_logpmf(y: Tensor, size: Tensor, prob: Tensor) -> Tensor:
@@ -60,7 +61,7 @@ def nb2_logpmf_log(y: Tensor, log_mu: Tensor, log_alpha: Tensor) -> Tensor:
     >>> nb2_logpmf_log(y, log_mu, torch.tensor(-40.0, dtype=torch.float64))
     tensor([-2.7918], dtype=torch.float64)
     """
-    return surface(log_mu, log_alpha, _NB2(_counts(y, log_mu)))
+    return surface(log_mu, log_alpha, _NB2(Counts(_counts(y, log_mu))))
 
 
 def _counts(y: Tensor, like: Tensor) -> Tensor:
@@ -75,7 +76,7 @@ class _NegativeBinomial(Surface):
 
     def value(self, a: Tensor, b: Tensor) -> Tensor:
         rise = log_rise(self.y, a) + self.y * torch.log(a + SHIFT)
-        return rise - torch.lgamma(self.y + 1) + a * torch.log(b) + self.y * torch.log1p(-self.safe(b))
+        return rise - Counts(self.y).log_factorial() + a * torch.log(b) + self.y * torch.log1p(-self.safe(b))
 
     def slopes(self, a: Tensor, b: Tensor, value: Tensor) -> tuple[Tensor, Tensor]:
         rise = torch.log1p(self.y / (a + SHIFT)) + rise_first(self.y, a) / a
@@ -103,34 +104,60 @@ class _NB2(Surface):
     Stirling's series add: no term is larger than of order alpha as alpha goes to 0.
     """
 
-    y: Tensor
+    counts: Counts
 
     def value(self, a: Tensor, b: Tensor) -> Tensor:
-        s = _size(b)
+        b = _narrow(b)
         growth = -torch.nn.functional.logsigmoid(-a - b)  # log(1 + alpha mu)
         # Below -37 log(1 + alpha mu) / alpha is mu to the last digit, and 1/alpha may overflow.
         cost = torch.where(a + b < -37.0, torch.exp(a), torch.exp(-b) * growth)
-        rise = log_rise(self.y, s) + self.y * torch.log1p(SHIFT / s)
-        return rise + self.y * (a - growth) - cost - torch.lgamma(self.y + 1)
+        return self.counts.apply(_rise, _size(b)) + self.counts.y * (a - growth) - cost
 
     def slopes(self, a: Tensor, b: Tensor, value: Tensor) -> tuple[Tensor, Tensor]:
+        y, b = self.counts.y, _narrow(b)
         s, c = _size(b), a + b
-        by_mu = self.y * torch.sigmoid(-c) - _harmonic(a, b)
-        log_ratio = torch.log1p(self.y / s) + torch.nn.functional.logsigmoid(-c)  # log(1 + q)
-        z = self.y / (s + SHIFT + self.y)
-        rise = s * torch.log1p(z * (SHIFT / s)) - rise_first(self.y, s)
-        return by_mu, rise - _scaled_log1pmx(s, by_mu, log_ratio)
+        rest = torch.sigmoid(-c)
+        by_mu = y * rest - _harmonic(a, b, torch.sigmoid(c), rest)
+        log_ratio = self.counts.apply(_log_excess, s) + torch.nn.functional.logsigmoid(-c)  # log(1 + q)
+        return by_mu, self.counts.apply(_rise_first, s) - _scaled_log1pmx(s, by_mu, log_ratio)
 
     def curvatures(self, a: Tensor, b: Tensor, value: Tensor, d_a: Tensor, d_b: Tensor) -> Curvatures:
+        y, b = self.counts.y, _narrow(b)
         share, rest = torch.sigmoid(a + b), torch.sigmoid(-a - b)
 
         def bb() -> Tensor:
             s = _size(b)
-            top = s + SHIFT
-            rise = SHIFT * (self.y / (top + self.y)) * (s / top + s / (s + self.y)) - rise_second(self.y, s)
-            return rise + d_a / (s + self.y) * d_a - d_b
+            return self.counts.apply(_rise_second, s) + d_a / (s + y) * d_a - d_b
 
-        return lambda: -rest * (self.y * share + _harmonic(a, b)), lambda: -share * d_a, bb
+        return lambda: -rest * (y * share + _harmonic(a, b, share, rest)), lambda: -share * d_a, bb
+
+
+def _rise(y: Tensor, s: Tensor) -> Tensor:
+    """Return ``log Gamma(y + s) - log Gamma(s) - log(y!) - y log(s)``."""
+    return log_rise(y, s) + y * torch.log1p(SHIFT / s) - torch.lgamma(y + 1)
+
+
+def _log_excess(y: Tensor, s: Tensor) -> Tensor:
+    return torch.log1p(y / s)
+
+
+def _rise_first(y: Tensor, s: Tensor) -> Tensor:
+    """Return what the shift and Stirling's series add to the slope by log alpha."""
+    return s * torch.log1p(y / (s + SHIFT + y) * (SHIFT / s)) - rise_first(y, s)
+
+
+def _rise_second(y: Tensor, s: Tensor) -> Tensor:
+    """Return what they add to its curvature."""
+    top = s + SHIFT
+    return SHIFT * (y / (top + y)) * (s / top + s / (s + y)) - rise_second(y, s)
+
+
+def _narrow(values: Tensor) -> Tensor:
+    """Return one number where all values are the same, as those of a predictor without regressors are."""
+    if values.ndim == 0 or values.numel() == 0:
+        return values
+    low, high = torch.aminmax(values)
+    return low if bool(low == high) else values
 
 
 def _size(log_alpha: Tensor) -> Tensor:
@@ -139,11 +166,10 @@ def _size(log_alpha: Tensor) -> Tensor:
     return torch.exp(-log_alpha).clamp(1 / bound, bound)
 
 
-def _harmonic(log_mu: Tensor, log_alpha: Tensor) -> Tensor:
+def _harmonic(log_mu: Tensor, log_alpha: Tensor, share: Tensor, rest: Tensor) -> Tensor:
     """Return ``1 / (1/mu + alpha)``, from whichever of mu and 1/alpha is smaller."""
-    c = log_mu + log_alpha
-    large, small = torch.exp(-log_alpha) * torch.sigmoid(c), torch.exp(log_mu) * torch.sigmoid(-c)
-    return torch.where(c > 0, large, small)
+    large, small = torch.exp(-log_alpha) * share, torch.exp(log_mu) * rest
+    return torch.where(log_mu + log_alpha > 0, large, small)
 
 
 def _scaled_log1pmx(s: Tensor, product: Tensor, log_ratio: Tensor) -> Tensor:
