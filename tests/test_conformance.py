@@ -51,9 +51,33 @@ class OpaqueTobit(tm.GenericLikelihoodModel):
         return torch.where(self.endog > 0, tm.normal_logpdf(z) - log_sigma, censored)
 
 
+class PlainTobit(OpaqueTobit):
+    """By plain autograd."""
+
+    lifting = False
+
+
+class PositiveTobit(tm.GenericLikelihoodModel):
+    """sigma as it stands, kept positive."""
+
+    extra_params = ("sigma",)
+    transforms = {"sigma": "positive"}
+
+    def loglikeobs(self, params):
+        mu, sigma = self.exog @ params[:-1], params[-1]
+        inside = tm.normal_logpdf((self.endog - mu) / sigma) - torch.log(sigma)
+        return torch.where(self.endog > 0, inside, tm.log_ndtr(-mu / sigma))
+
+
 class OpaqueLogit(tm.GenericLikelihoodModel):
     def loglikeobs(self, params):
         return tm.log_sigmoid((2 * self.endog - 1) * (self.exog @ params))
+
+
+class PlainLogit(OpaqueLogit):
+    """By plain autograd."""
+
+    lifting = False
 
 
 class NegativeLogit(tm.GenericLikelihoodModel):
@@ -232,6 +256,9 @@ CASES = {
     "opaque_tobit": Case(
         of(OpaqueTobit, "tobit ~ x + z"), lambda m: tobit(m, np.exp), of(Tobit, "tobit ~ x + z"), extreme=40
     ),
+    "plain_tobit": Case(of(PlainTobit, "tobit ~ x + z"), None, of(OpaqueTobit, "tobit ~ x + z"), extreme=40),
+    "positive_tobit": Case(of(PositiveTobit, "tobit ~ x + z"), tobit, of(Tobit, "tobit ~ x + z"), extreme=40),
+    "plain_logit": Case(of(PlainLogit, "d ~ x + z"), None, of(tm.Logit, "d ~ x + z"), extreme=800),
     "opaque_logit": Case(of(OpaqueLogit, "d ~ x + z"), logit, of(NegativeLogit, "d ~ x + z"), extreme=800),
     "scalar_logit": Case(of(ScalarLogit, "d ~ x + z"), logit, of(tm.Logit, "d ~ x + z"), extreme=800, idle=ROWS),
     "opaque_nb2": Case(of(OpaqueNB2, "count ~ x"), lambda m: nb2(m, np.exp), of(tm.NegativeBinomial, "count ~ x"), 700),
