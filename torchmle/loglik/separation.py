@@ -80,12 +80,10 @@ def find_separation(
             return None
     if not found.any():
         return None
-    reach = units.reach(X)
-    sparse = _sparse(moves, found, space, np.where(np.arange(len(reach)) == constant, 1e-3, 1.0) * reach)
-    members = set(_large(space @ sparse, reach)) if sparse is not None else set()
-    members = members or {j for c in directions for j in _large(space @ c, reach)}
-    slopes = sorted(members - {constant}) or sorted(members)
-    return Separation(tuple(rows.cpu().numpy()[found].tolist()), tuple(slopes))
+    shares = np.max([units.shares(X, space @ c) for c in directions], axis=0)
+    members = [int(j) for j in np.argsort(shares) if shares[j] > 1e-6 and j != constant]
+    columns = sorted(needed(moves, found, space, members)) if members else [constant or 0]
+    return Separation(tuple(rows.cpu().numpy()[found].tolist()), tuple(columns))
 
 
 def _stride(rows: Tensor) -> int:
@@ -137,7 +135,7 @@ class _Units:
         R = np.zeros((0, k))
         step = max(4 * k, chunk_rows(k, X.device, X.element_size()))
         for a in range(0, len(at), step):
-            R = np.linalg.qr(np.concatenate([R, self.rows(X, at[a : a + step])]), mode="r")
+            R = _triangle(np.concatenate([R, self.rows(X, at[a : a + step])]))
         return R
 
     def moves(self, X: Tensor, at: Tensor, space: FloatArray, tolerance: float) -> FloatArray:
@@ -148,16 +146,11 @@ class _Units:
         moved[np.abs(moved) <= 10 * tolerance * terms] = 0.0
         return np.asarray(moved)
 
-    def reach(self, X: Tensor) -> FloatArray:
-        """Return the largest entry of each column."""
+    def shares(self, X: Tensor, direction: FloatArray) -> FloatArray:
+        """Return how far each column moves a row at most, relative to the one that does most."""
         low, high = X.amin(0).cpu().double() - self.origin, X.amax(0).cpu().double() - self.origin
-        return np.asarray((torch.maximum(low.abs(), high.abs()) / self.size.abs()).numpy())
-
-
-def _large(direction: FloatArray, reach: FloatArray) -> list[int]:
-    """Return the columns that move a row by a share worth naming."""
-    share = np.abs(direction) * reach
-    return [int(j) for j in np.flatnonzero(share > 1e-6 * share.max())]
+        reach = np.abs(direction) * (torch.maximum(low.abs(), high.abs()) / self.size.abs()).numpy()
+        return np.asarray(reach / reach.max())
 
 
 def null_space(R: FloatArray, tolerance: float) -> FloatArray:
@@ -210,10 +203,10 @@ def _recession(moves: FloatArray) -> tuple[FloatArray, FloatArray] | None:
     """Return a direction in which no row falls and some rise, with the gains of rows of unit length, or None."""
     A, back = _balanced(moves)
     if A.shape[1] == 1:
-        c = np.array([1.0 if A.min() > 0 else -1.0])
-        return (back @ c, A @ c) if (A @ c).min() > 0 else None
+        only = np.array([1.0 if A.min() > 0 else -1.0])
+        return (back @ only, A @ only) if (A @ only).min() > 0 else None
     total = A.sum(axis=0)
-    active = np.unique(np.linspace(0, len(A) - 1, min(CUTS, len(A))).astype(np.int64))
+    active = _some(len(A))
     while True:
         c = _programme(total, A[active])
         if c is None:
@@ -233,41 +226,13 @@ def _balanced(moves: FloatArray) -> tuple[FloatArray, FloatArray]:
     back = np.eye(moves.shape[1])
     A = moves / np.linalg.norm(moves, axis=1, keepdims=True)
     for _ in range(3):
-        _, values, right = np.linalg.svd(np.linalg.qr(A, mode="r"), full_matrices=False)
+        _, values, right = np.linalg.svd(_triangle(A), full_matrices=False)
         keep = values > 1e-12 * values[0]
         turn = right[keep].T / values[keep]
         back = back @ turn
         A = moves @ back
         A /= np.linalg.norm(A, axis=1, keepdims=True)
     return A, back
-
-
-def _sparse(moves: FloatArray, found: BoolArray, space: FloatArray, cost: FloatArray) -> FloatArray | None:
-    """Return a direction that raises all rows found, moves no other, and takes few columns; None if there is none.
-
-    It minimises the sum of the absolute coefficients, which leaves out columns that are not needed.
-    """
-    from scipy.optimize import linprog
-
-    k, d = space.shape
-    other = moves[~found]
-    inner = null_space(np.linalg.qr(other, mode="r") if len(other) else np.zeros((0, d)), 1e-9)
-    A = moves[found] @ inner
-    A = A / np.linalg.norm(A, axis=1, keepdims=True).clip(min=1e-300)
-    few = np.unique(np.linspace(0, len(A) - 1, min(CUTS, len(A))).astype(np.int64))
-    b = space @ inner
-    rise = np.hstack([-A[few], np.zeros((len(few), k))])
-    size = np.vstack([np.hstack([b, -np.eye(k)]), np.hstack([-b, -np.eye(k)])])
-    answer = linprog(
-        np.concatenate([np.zeros(inner.shape[1]), cost]),
-        A_ub=np.vstack([rise, size]),
-        b_ub=np.concatenate([-np.ones(len(few)), np.zeros(2 * k)]),
-        bounds=[(None, None)] * inner.shape[1] + [(0, None)] * k,
-        method="highs",
-    )
-    if answer.status != 0 or (A @ answer.x[: inner.shape[1]]).min() <= CERTAIN:
-        return None
-    return np.asarray(inner @ answer.x[: inner.shape[1]], dtype=np.float64)
 
 
 def _programme(total: FloatArray, active: FloatArray) -> FloatArray | None:
@@ -285,28 +250,48 @@ def _minimise(cost: FloatArray, A: FloatArray, b: FloatArray, bounds: list[Any])
     return np.asarray(answer.x, dtype=np.float64) if answer.status == 0 else None
 
 
-def _sparse(moves: FloatArray, found: BoolArray, space: FloatArray, cost: FloatArray) -> FloatArray | None:
-    """Return a direction that raises all rows found, moves no other, and takes few columns; None if there is none.
+def needed(moves: FloatArray, found: BoolArray, space: FloatArray, order: list[int]) -> list[int]:
+    """Return those of some columns that it takes to raise all rows found and move no other.
 
-    It minimises the sum of the absolute coefficients, which leaves out columns that are not needed.
+    Columns are left out one by one, in the order given, while the rest suffices.
     """
-    k, d = space.shape
-    other = moves[~found]
-    inner = null_space(np.linalg.qr(other, mode="r") if len(other) else np.zeros((0, d)), 1e-9)
-    A = moves[found] @ inner
-    A = A / np.linalg.norm(A, axis=1, keepdims=True).clip(min=1e-300)
-    b, eye, f = space @ inner, np.eye(k), inner.shape[1]
-    size = np.vstack([np.hstack([b, -eye]), np.hstack([-b, -eye])])
-    bounds = [(None, None)] * f + [(0, None)] * k
-    active = np.unique(np.linspace(0, len(A) - 1, min(CUTS, len(A))).astype(np.int64))
+    inner = null_space(_triangle(moves[~found]), 1e-9)
+    if not _all_rise(moves[found], inner):
+        return order
+    kept = []
+    for j in order:
+        without = inner @ null_space((space @ inner)[[j]], 1e-9)
+        if without.shape[1] and _all_rise(moves[found], without):
+            inner = without
+        else:
+            kept.append(j)
+    return kept
+
+
+def _all_rise(moves: FloatArray, space: FloatArray) -> bool:
+    """Return whether there is a direction in a space in which every row rises."""
+    A = moves @ space
+    norms = np.linalg.norm(A, axis=1, keepdims=True)
+    if (norms <= CERTAIN / 100 * np.linalg.norm(moves, axis=1, keepdims=True) * np.abs(space).max()).any():
+        return False
+    A = A / norms
+    active = _some(len(A))
     while True:
-        rise = np.hstack([-A[active], np.zeros((len(active), k))])
-        right = np.concatenate([-np.ones(len(active)), np.zeros(2 * k)])
-        x = _minimise(np.concatenate([np.zeros(f), cost]), np.vstack([rise, size]), right, bounds)
-        if x is None:
-            return None
-        gain = A @ x[:f]
-        below = np.setdiff1d(np.flatnonzero(gain < CERTAIN), active)
+        free = [(None, None)] * A.shape[1]
+        c = _minimise(np.zeros(A.shape[1]), -A[active], -np.ones(len(active)), free)
+        if c is None:
+            return False
+        gain = A @ c
+        below = np.setdiff1d(np.flatnonzero(gain < 0.5), active)
         if not len(below):
-            return np.asarray(inner @ x[:f], dtype=np.float64)
+            return True
         active = np.union1d(active, below[np.argsort(gain[below])[:CUTS]])
+
+
+def _some(rows: int) -> np.ndarray[Any, np.dtype[np.int64]]:
+    return np.unique(np.linspace(0, rows - 1, min(CUTS, rows)).astype(np.int64))
+
+
+def _triangle(rows: FloatArray) -> FloatArray:
+    """Return R of a QR decomposition."""
+    return np.asarray(np.linalg.qr(rows, mode="r")) if len(rows) else np.zeros((0, rows.shape[1]))
