@@ -63,9 +63,9 @@ class LiftedObjective(OpaqueObjective):
             self.last = cut
         return cut
 
-    def moments(self, working: Tensor, order: int = 2) -> Moments:
+    def sum_moments(self, working: Tensor, order: int) -> Moments:
         """Return the log-likelihood with derivatives in theta: sums in u, then the chain rule once."""
-        inner = super().moments(working, order)
+        inner = super().sum_moments(working, order)
         if order == 0:
             return inner
         with derivatives_on(self.device):

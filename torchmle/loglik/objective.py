@@ -22,6 +22,15 @@ class Chunk:
     hessian: Tensor | None
 
 
+@dataclass(frozen=True)
+class _Known:
+    """Hold the moments at one point: starts are evaluated twice, to be checked and to be left."""
+
+    working: Tensor
+    order: int
+    moments: Moments
+
+
 class Objective(ABC):
     """Sum a log-likelihood and its derivatives over rows, in working parameters.
 
@@ -35,6 +44,7 @@ class Objective(ABC):
     dtype: torch.dtype
     weights: Tensor | None = None
     separable: bool = True
+    _known: _Known | None = None
 
     @abstractmethod
     def derivatives(self, working: Tensor, start: int, stop: int, order: int) -> Chunk:
@@ -53,7 +63,15 @@ class Objective(ABC):
         """Return the objective of some of the rows."""
 
     def moments(self, working: Tensor, order: int = 2) -> Moments:
-        """Return the log-likelihood with its derivatives up to ``order`` on all rows."""
+        """Return the log-likelihood with its derivatives up to ``order`` on all rows; the last answer is remembered."""
+        known = self._known
+        if known is None or known.order < order or not torch.equal(known.working, working):
+            known = self._known = _Known(working.detach().clone(), order, self.sum_moments(working, order))
+        found = known.moments
+        return Moments(found.llf, found.gradient if order else None, found.hessian if order > 1 else None)
+
+    def sum_moments(self, working: Tensor, order: int) -> Moments:
+        """Return the log-likelihood with its derivatives, summed over chunks and workers."""
         at = working.to(self.device, self.dtype)
 
         def work(start: int, stop: int) -> Moments:

@@ -84,7 +84,7 @@ def maximise(search: Search) -> Found:
             still = make_optimizer("newton", Options(maxiter=0, tol=search.tol), None, {})
             result = replace(minimise(still, problem, gamma, verdict_tol=search.tol), status=Status.INTERRUPTED)
             return Found(gamma, search.map, result)
-    finite_start(search.model, problem, gamma)
+    finite_start(search.model, problem, gamma, search.optimizer.order)
     wrong = audit_at(search.model, search.objective, search.map, gamma)
     if wrong is not None:
         raise LikelihoodError(wrong)

@@ -196,10 +196,13 @@ def audit_at(model: GenericLikelihoodModel, objective: Objective, pmap: ParamMap
     return None if found is None else f"{type(model).__name__}.{model.likelihood_name()}: {found.text}"
 
 
-def finite_start(model: GenericLikelihoodModel, problem: LikelihoodProblem, gamma: Tensor) -> None:
-    """Refuse a start at which the log-likelihood or its derivatives are not finite, naming rows and values."""
-    first = problem.evaluate(gamma, 1)
-    if first.finite:
+def finite_start(model: GenericLikelihoodModel, problem: LikelihoodProblem, gamma: Tensor, order: int) -> None:
+    """Refuse a start at which the log-likelihood or its gradient is not finite, naming rows and values.
+
+    ``order`` is that of the derivatives which the method will ask for: they are computed once.
+    """
+    first = problem.evaluate(gamma, max(order, 1))
+    if replace(first, hessian=None).finite:
         return
     objective, working = problem.objective, problem.map.working(gamma)
     theta = problem.map.theta(gamma).tolist()
