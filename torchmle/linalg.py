@@ -20,6 +20,8 @@ def cholesky(matrix: Tensor) -> Tensor | None:
     The matrix is scaled to a unit diagonal first, so that the verdict does not depend on units; a pivot
     below rounding (``1e-13 K`` of the diagonal in float64) counts as zero.
     """
+    if not len(matrix):
+        return matrix.clone()
     if not bool(torch.isfinite(matrix).all()):
         return None
     diagonal = matrix.diagonal()

@@ -77,6 +77,7 @@ class GenericLikelihoodModel:
     extra_params: tuple[str, ...] = ()
     response: str | None = None
     start_params: Any = None
+    offset_label: str = "self.offset"
     takes_exposure: bool = True
     takes_var_weights: bool = False
     lifting: bool = True
@@ -267,15 +268,11 @@ class GenericLikelihoodModel:
         """Return whether the model gives the sum of its log-likelihoods only."""
         return type(self).loglike is not GenericLikelihoodModel.loglike
 
-    def likelihood_name(self) -> str:
-        """Return the name of the method that the subclass wrote."""
-        names, base = ("loglikeobs", "nloglikeobs", "loglike"), GenericLikelihoodModel
-        return next((n for n in names if getattr(type(self), n) is not getattr(base, n)), names[0])
-
     @property
     def likelihood_label(self) -> str:
-        """Return what messages call the likelihood."""
-        return f"{type(self).__name__}.{self.likelihood_name()}"
+        """Return what messages call the likelihood: the method that the subclass wrote."""
+        names, base, own = ("loglikeobs", "nloglikeobs", "loglike"), GenericLikelihoodModel, type(self)
+        return f"{own.__name__}.{next((n for n in names if getattr(own, n) is not getattr(base, n)), names[0])}"
 
     def make_map(self, names: Sequence[str], units: Units = "scaled") -> ParamMap:
         """Return the map between the user's parameters and comparable units: coefficients times column scales."""

@@ -49,6 +49,8 @@ class Block:
 
     def unpack(self, entries: Tensor) -> Tensor:
         """Return the tensor of a piece of the vector."""
+        if not self.shape:
+            return entries[0]
         if self.diagonal is not None:
             return symmetric_matrix(entries, self.diagonal)
         return entries if self.shape == (len(self.names),) else entries.reshape(self.shape)
@@ -62,7 +64,10 @@ class Block:
 
 
 def _numbers(value: Any, name: str) -> np.ndarray[Any, Any]:
-    raw = value.detach().cpu().numpy() if isinstance(value, Tensor) else np.asarray(value)
+    try:
+        raw = value.detach().cpu().numpy() if isinstance(value, Tensor) else np.asarray(value)
+    except ValueError as error:
+        raise OptionError(f"start[{name!r}] cannot be read as an array: {error}.") from error
     if raw.dtype.kind not in "iuf":
         raise OptionError(f"start[{name!r}] is {value!r}; it must hold real numbers.")
     array = raw.astype(np.float64)
@@ -77,6 +82,13 @@ def _entries(array: np.ndarray[Any, Any], diagonal: bool | None) -> list[float]:
     if diagonal is not None:
         return below(torch.from_numpy(array), diagonal).tolist()
     return array.ravel().tolist()
+
+
+def read_transforms(given: Any) -> dict[str, Any]:
+    """Return the transforms by block, or raise."""
+    if given is not None and not isinstance(given, Mapping):
+        raise OptionError(f"transforms is {given!r}; it must be a dict such as {{'sigma': 'positive'}}.")
+    return dict(given or {})
 
 
 def make_blocks(

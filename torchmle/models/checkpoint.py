@@ -97,6 +97,6 @@ def resumed(request: FitRequest, model: GenericLikelihoodModel) -> pd.Series | N
         raise OptionError(f"resume={str(source)!r}: there is no such file.")
     if path.read_bytes()[: len(HEAD)] == HEAD:
         return read_checkpoint(path)
-    from ..results.store import load
-
-    return load(path, model=model).params
+    raise DataError(
+        f"resume={str(source)!r} is no checkpoint of torchmle. Give the file that checkpoint= wrote, or results."
+    )

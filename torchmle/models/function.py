@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import copy
 from collections.abc import Callable, Mapping
-from dataclasses import replace
+from dataclasses import fields, replace
 from typing import Any
 
 import numpy as np
@@ -16,35 +16,48 @@ from ..config import resolve_device
 from ..data.batch import DataOptions, ModelData, from_arrays, from_frame
 from ..data.extras import ExtraInputs
 from ..data.formula import caller_names
-from ..data.frames import as_frame, column_names, take_column
-from ..errors import DataError, OptionError, UndefinedStatisticError, collecting_notes, listing
+from ..data.frames import check_columns, take_column
+from ..data.named import Columns, NamedArrays, read_arrays, read_columns
+from ..errors import OptionError, TorchmleError, UndefinedStatisticError, collecting_notes, listing
 from ..params.map import ParamMap, Units
 from ..results.results import Results
 from ..workers import engine
 from .base import GenericLikelihoodModel
-from .blocks import Block, Named, make_blocks
-from .request import FitRequest
+from .blocks import Block, Named, make_blocks, read_transforms
+from .request import FitRequest, as_params
 
 Function = Callable[[Mapping[str, Tensor], Mapping[str, Tensor]], Tensor]
 
 
 class FunctionModel(GenericLikelihoodModel):
-    """Hold a likelihood made by :func:`torchmle.likelihood`; all methods of a model work."""
+    """Hold a likelihood made by :func:`torchmle.likelihood`; all methods of a model work.
 
-    response = "function"
+    Examples
+    --------
+    >>> import torch, torchmle as tm
+    >>> def exponential(p, d):
+    ...     return torch.log(p["rate"]) - p["rate"] * d["spell"]
+    >>> model = tm.likelihood(exponential, {"rate": 1.0}, {"spell": [1.0, 2.0, 6.0]}, transforms={"rate": "positive"})
+    >>> model.param_names
+    ('rate',)
+    >>> round(float(model.unpack(model.fit().params)["rate"]), 6)
+    0.333333
+    """
+
+    offset_label = "data['offset']"
     takes_exposure = False
 
     def __init__(
         self,
         function: Function,
         data: ModelData,
-        columns: Mapping[str, tuple[str, ...]],
+        columns: Mapping[str, str],
         blocks: tuple[Block, ...],
         transforms: Mapping[str, Any],
         lifting: bool,
     ) -> None:
         self.function, self.blocks, self.columns, self.lifting = function, blocks, columns, lifting
-        self.part: slice | Tensor | None = None
+        self.part: Named | None = None
         self.extra_params = tuple(name for block in blocks for name in block.names)
         names = {block.name: block.names for block in blocks}
         self.transforms = {names[name]: transform for name, transform in transforms.items()}
@@ -70,8 +83,9 @@ class FunctionModel(GenericLikelihoodModel):
         """Return False: the function is the user's."""
         return False
 
-    def likelihood_name(self) -> str:
-        """Return what errors call the likelihood."""
+    @property
+    def likelihood_label(self) -> str:
+        """Return what messages call the likelihood."""
         return self.model_name
 
     @property
@@ -82,36 +96,39 @@ class FunctionModel(GenericLikelihoodModel):
     def take(self, rows: slice | Tensor) -> FunctionModel:
         """Return a copy of the model with only some of its rows."""
         there = copy.copy(self)
-        there.part = rows
+        there.part = Named(((name, value[rows]) for name, value in self._rows().items()), "the data")
+        there.endog = self.endog[rows]
+        there.offset = None if self.offset is None else self.offset[rows]
         return there
 
     def loglikeobs(self, params: Tensor) -> Tensor:
         """Return the (n,) log-likelihoods."""
-        return self.function(self.tensors(params), self._rows())
+        rows = self._rows()
+        if self.offset is not None:
+            rows["offset"] = self.offset
+        return self.function(self.tensors(params), rows)
 
     def tensors(self, params: Tensor) -> Named:
         """Return the named tensors of a vector of parameters."""
         items, first = [], 0
         for block in self.blocks:
-            entries = params[first : first + len(block.names)] if block.shape else params[first]
-            items.append((block.name, block.unpack(entries) if block.shape else entries))
+            items.append((block.name, block.unpack(params[first : first + len(block.names)])))
             first += len(block.names)
         return Named(items, "the parameters")
 
     def unpack(self, params: Any) -> dict[str, np.ndarray[Any, Any]]:
         """Return parameters, such as ``results.params``, block by block in their shapes."""
-        flat = torch.tensor(np.asarray(params, dtype=np.float64), device="cpu")
+        flat = as_params(params, self.param_names, "params")
         return {name: value.numpy() for name, value in self.tensors(flat).items()}
 
     def _rows(self) -> Named:
-        data = self.data
-        found = dict(data.row_data)
-        if data.designs:
-            found |= {"endog": data.endog, "exog": next(iter(data.designs.values())).X}
-        if data.offset is not None:
-            found["offset"] = data.offset
-        part = self.part
-        return Named(((k, v if part is None else v[part]) for k, v in found.items()), "the data")
+        """Return the named tensors of the rows of this copy."""
+        if self.part is not None:
+            return Named(self.part.items(), "the data")
+        found = dict(self.data.row_data)
+        if self.data.designs:
+            found |= {"endog": self.data.endog, "exog": next(iter(self.data.designs.values())).X}
+        return Named(found.items(), "the data")
 
     def make_map(self, names: Any, units: Units = "scaled") -> ParamMap:
         """Return the map to comparable units: coefficients of a data matrix in those of its columns."""
@@ -120,7 +137,7 @@ class FunctionModel(GenericLikelihoodModel):
             return pmap
         scale = pmap.scale.clone()
         for block in self.blocks:
-            X = self.data.row_data.get(self.columns.get(block.name, ("",))[0])
+            X = self.data.row_data.get(self.columns.get(block.name, ""))
             for i, size in enumerate(_sizes(X, len(block.names))):
                 position = names.index(block.names[i])
                 free = position if pmap.curve is None else pmap.curve.plain.get(position)
@@ -171,15 +188,17 @@ def likelihood(
     fn : takes the parameters and the data, dicts of tensors by name, and returns one log-likelihood a row.
     start : block name to starting value: a number, an array or tensor of any shape, a Series or frame whose labels name
         the entries, or the name of a data matrix for one coefficient a column, begun at zero.
-    data : dict of name to array with n rows (vectors, matrices, ``(n, J, k)``, ...), or a table, each of whose columns
-        is a vector. Rows with missing values are dropped.
+    data : dict of name to array with n rows (vectors, matrices, ``(n, J, k)``, ...), or a table, whose columns are
+        vectors. Rows with missing values are dropped; of a table, only the columns that ``fn`` reads count.
     formula : ``"y ~ x1 + x2"``: ``data`` is then the table, the function gets ``data["endog"]`` and ``data["exog"]``,
         and ``start={"beta": "exog"}`` names the coefficients by the columns.
-    transforms : block name to ``"positive"``, ``"simplex"``, ... (:func:`torchmle.transforms` lists them): the function
-        always gets values in that range. Blocks that are a ``"correlation"`` or ``"covariance"`` are (d, d) matrices.
+    transforms : block name to ``"positive"``, ``"unit_interval"``, ``("interval", a, b)``, ``("greater_than", a)``,
+        ``("less_than", b)``, ``"ordered"``, ``"simplex"``, or, for symmetric (d, d) matrices, ``"correlation"`` and
+        ``"covariance"``: the function always gets values in that range, and the results are in these units.
     row_data : with a formula, further arrays or columns for the function.
 
-    All other arguments are those of :class:`GenericLikelihoodModel`.
+    An ``offset`` is ``data["offset"]`` in the function. All other arguments are those of
+    :class:`GenericLikelihoodModel`.
 
     Examples
     --------
@@ -193,6 +212,7 @@ def likelihood(
     """
     if not callable(fn):
         raise OptionError(f"fn is {type(fn).__name__}; it must be a function fn(params, data).")
+    used = read_transforms(transforms)
     options = DataOptions(missing, collinear, *resolve_device(device, dtype))
     extras = ExtraInputs(offset, None, freq_weights, None, sampling_weights, groups, row_data)
     context = {} if formula is None else caller_names([formula], 2)
@@ -200,42 +220,58 @@ def likelihood(
         if formula is not None:
             prepared = from_frame(formula, data, "exog", {}, extras, options, context)
             columns = {"exog": next(iter(prepared.designs.values())).terms}
+            columns |= {k: _numbered(v) for k, v in prepared.row_data.items() if v.ndim == 2}
+        elif isinstance(data, Mapping):
+            prepared, columns = _from_named(read_arrays(data), None, extras, options)
         else:
-            prepared, columns = _from_named(data, extras, options)
-    prepared = replace(prepared, notes=tuple(notes))
-    used = dict(transforms or {})
+            first = Columns(data, options.dtype, offset is not None)
+            found = read_columns(first.table, _asked(fn, make_blocks(start, {}, used), first))
+            prepared, columns = _from_named(found, first.table, extras, options)
     blocks = make_blocks(start, columns, used)
-    tied = {name: (value,) for name, value in start.items() if isinstance(value, str) and value != "exog"}
+    tied = {str(name): value for name, value in start.items() if isinstance(value, str)}
+    prepared = _with_float_matrices(replace(prepared, notes=tuple(notes)), tied)
     return FunctionModel(fn, prepared, tied, blocks, used, lifting)
 
 
-def _from_named(data: Any, extras: ExtraInputs, options: DataOptions) -> tuple[ModelData, dict[str, tuple[str, ...]]]:
-    """Return the data of a dict of arrays or a table, and the column names of its matrices."""
+def _asked(fn: Function, blocks: tuple[Block, ...], data: Columns) -> list[str]:
+    """Return the columns of a table that a function reads, by running it once at the start."""
+    items = [(b.name, b.unpack(torch.tensor(b.start, dtype=data.dtype, device="cpu"))) for b in blocks]
+    try:
+        with torch.no_grad():
+            fn(Named(items, "the parameters"), data)
+    except TorchmleError:
+        raise
+    except Exception:  # the check before the fit says what is wrong
+        pass
+    return list(data.asked) or data.names
+
+
+def _from_named(
+    found: NamedArrays, table: Any, extras: ExtraInputs, options: DataOptions
+) -> tuple[ModelData, dict[str, tuple[str, ...]]]:
+    """Return the data of named arrays, and the column names of its matrices; names of columns mean those of a table."""
     if extras.row_data is not None:
         raise OptionError("row_data goes with a formula; without one, put everything into data.")
-    if not isinstance(data, Mapping):
-        data = as_frame(data)
-        data = {str(c): take_column(data, c) for c in column_names(data)}
-    if not data:
-        raise DataError("data is empty; it must hold one array with n rows or more.")
-    lengths = {str(name): np.shape(value)[0] if np.ndim(value) else None for name, value in data.items()}
-    n = next((size for size in lengths.values() if size is not None), None)
-    for name, size in lengths.items():
-        if size is None or size != n:
-            seen = "is a single number" if size is None else f"has {size} rows"
-            raise DataError(
-                f"data[{name!r}] {seen}, but there are {n} rows in the first array. What has no rows belongs into the "
-                "function itself, as a variable that it uses."
-            )
-    columns = {str(k): tuple(map(str, v.columns)) for k, v in data.items() if isinstance(v, pd.DataFrame)}
-    index = next((v.index for v in data.values() if isinstance(v, (pd.Series, pd.DataFrame))), None)
-    nothing = pd.Series(np.zeros(int(n or 0)), index=index, name="(none)")
-    plain = {str(k): v.to_numpy(dtype=np.float64) if isinstance(v, pd.DataFrame) else v for k, v in data.items()}
-    prepared = from_arrays(nothing, {}, replace(extras, row_data=plain), options)
-    for name, value in prepared.row_data.items():
-        if value.ndim == 2 and name not in columns:
-            columns[name] = tuple(str(j) for j in range(value.shape[1]))
-    return prepared, columns
+    if "offset" in found.arrays and extras.offset is not None:
+        raise OptionError("offset is given twice: as an argument and in data. Leave one out.")
+    given = {f.name: getattr(extras, f.name) for f in fields(extras)}
+    for name, value in given.items():
+        if table is not None and isinstance(value, str):
+            check_columns(table, [value], name)
+            given[name] = take_column(table, value).set_axis(found.index)
+    nothing = pd.Series(np.zeros(len(found.index)), index=found.index, name="(none)")
+    prepared = from_arrays(nothing, {}, ExtraInputs(**{**given, "row_data": dict(found.arrays)}), options)
+    return replace(prepared, frame=table), dict(found.columns)
+
+
+def _numbered(X: Tensor) -> tuple[str, ...]:
+    return tuple(str(j) for j in range(X.shape[1]))
+
+
+def _with_float_matrices(data: ModelData, tied: Mapping[str, str]) -> ModelData:
+    """Return the data with matrices that have coefficients as floating point numbers."""
+    own = {k: v.to(data.endog.dtype) for k, v in data.row_data.items() if k in tied.values()}
+    return replace(data, row_data={**data.row_data, **own})
 
 
 def _sizes(X: Tensor | None, count: int) -> list[float]:

@@ -102,9 +102,10 @@ class LinearPredictorModel(GenericLikelihoodModel):
         first, *others = cls._specs()
         return {first: exog, **{name: exogs.get(name) for name in others}}
 
-    def likelihood_name(self) -> str:
-        """Return the name of the method that the subclass wrote."""
-        return "logdensity"
+    @property
+    def likelihood_label(self) -> str:
+        """Return what messages call the likelihood."""
+        return f"{type(self).__name__}.logdensity"
 
     @property
     def is_scalar(self) -> bool:

@@ -80,5 +80,5 @@ def opaque_objective(model: GenericLikelihoodModel, params: int) -> OpaqueObject
         weights=None if weights is None else weights.values,
         separable=not scalar,
         rowwise=not scalar,
-        what=f"{type(model).__name__}.{model.likelihood_name()}",
+        what=model.likelihood_label,
     )

@@ -81,8 +81,7 @@ def maximise(search: Search) -> Found:
         try:
             gamma = refine_on_sample(search.objective, search.map, gamma, search.optimizer.name)
         except KeyboardInterrupt:  # there is no point yet but the start: return it, as an interrupted fit
-            still = make_optimizer("newton", Options(maxiter=0, tol=search.tol), None, {})
-            result = replace(minimise(still, problem, gamma, verdict_tol=search.tol), status=Status.INTERRUPTED)
+            result = replace(_as_it_is(search, search.map, gamma), status=Status.INTERRUPTED)
             return Found(gamma, search.map, result)
     finite_start(search.model, problem, gamma, search.optimizer.order)
     wrong = audit_at(search.model, search.objective, search.map, gamma)
@@ -122,11 +121,20 @@ def _from_several(search: Search, limits: Limits | None, gamma: Tensor, watch: O
     if count == 1:
         return found[0]
     best = max(found, key=lambda f: (f.result.status is Status.CONVERGED, _or_worst(-f.result.at.value)))
-    notes = (*best.result.notes, _account([f.result for f in found], best.result))
+    notes = (*best.result.notes, _account([f.result for f in found], best.result, count))
     result = replace(best.result, notes=notes, seconds=time.perf_counter() - begin)
     if found[-1].result.status is Status.INTERRUPTED:
         result = replace(result, status=Status.INTERRUPTED)
     return replace(best, result=result)
+
+
+def _as_it_is(search: Search, pmap: ParamMap, gamma: Tensor) -> OptimResult:
+    """Return a point with its derivatives and the verdict on it."""
+    problem = LikelihoodProblem(search.objective, pmap)
+    if not len(gamma):
+        return OptimResult(gamma, problem.evaluate(gamma, 2), Status.CONVERGED, 0.0, 0, (), 0.0)
+    still = make_optimizer("newton", Options(maxiter=0, tol=search.tol), None, {})
+    return minimise(still, problem, gamma, verdict_tol=search.tol)
 
 
 def _or_worst(value: float) -> float:
@@ -147,13 +155,14 @@ def _around(search: Search, limits: Limits | None, gamma: Tensor, generator: tor
     return gamma
 
 
-def _account(found: list[OptimResult], best: OptimResult) -> str:
+def _account(found: list[OptimResult], best: OptimResult, count: int) -> str:
     """Return the sentence on what several starts found."""
     top = -best.at.value
     maxima = [-r.at.value for r in found if r.status is Status.CONVERGED]
     same = sum(abs(v - top) <= SAME * (1 + abs(top)) for v in maxima)
     other = sorted({round(v, 4) for v in maxima if abs(v - top) > SAME * (1 + abs(top))}, reverse=True)
-    text = f"{len(found)} starts: {same} ended at the log-likelihood {top:.6g}"
+    done = f"{count} starts" if len(found) == count else f"{len(found)} of {count} starts ({found[-1].status.value})"
+    text = f"{done}: {same} ended at the log-likelihood {top:.6g}"
     if other:
         text += f", {len(maxima) - same} at lower maxima ({', '.join(f'{v:.6g}' for v in other[:4])})"
     if len(maxima) < len(found):
@@ -197,7 +206,9 @@ def _limits(search: Search, bounds: list[Bound]) -> Limits | None:
     if search.optimizer.name != "newton":
         raise OptionError(f"method={search.optimizer.name!r} cannot hold bounds; use method='newton'.")
     A, low = inequalities(search.map, bounds)
-    return Limits(A, low, tuple(bounds))
+    fixed = {search.map.names[i] for i in search.map.fixed}
+    moving = [i for i, bound in enumerate(bounds) if bound.name not in fixed]
+    return Limits(A[moving], low[moving], tuple(bounds[i] for i in moving)) if moving else None
 
 
 def _inside(search: Search, limits: Limits, gamma: Tensor) -> Tensor:
@@ -220,11 +231,10 @@ def _on_bounds(search: Search, limits: Limits, start: Tensor, result: OptimResul
         return Found(start, search.map, result)
     held = {b.name: b.value for b in met}
     request = search.request
-    pmap = constrain(search.plain, {**(request.fixed or {}), **held}, request.constraints)
-    pmap = replace(pmap, at_bound={pmap.names.index(b.name): b.side for b in met})
-    still = make_optimizer("newton", Options(maxiter=0, tol=search.tol), None, {})
-    gamma = pmap.gamma_of_inner(search.map.inner(result.x))
-    judged = minimise(still, LikelihoodProblem(search.objective, pmap), gamma, verdict_tol=search.tol)
+    pmap = constrain(search.plain, {**(request.fixed or {}), **held}, request.constraints, may_hold_all=True)
+    implied = dict.fromkeys(set(pmap.fixed) - set(search.map.fixed), "a")
+    pmap = replace(pmap, at_bound={**implied, **{pmap.names.index(b.name): b.side for b in met}})
+    judged = _as_it_is(search, pmap, pmap.gamma_of_inner(search.map.inner(result.x)))
     kept = (Status.CONVERGED, Status.STALLED, Status.FLAT, Status.NO_MAXIMUM)
     status = judged.status if judged.status is Status.CONVERGED or result.status in kept else result.status
     note = "; ".join(f"{b.name} at its {b.side} bound {b.value:g}" for b in met)

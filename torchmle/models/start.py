@@ -77,7 +77,8 @@ def with_typical_sizes(model: GenericLikelihoodModel, pmap: ParamMap, request: F
     scale = pmap.scale.clone()
     for i in loose:
         position = i if pmap.curve is None else pmap.curve.plain.get(i)
-        if position is not None and (float(size[i]) > 10.0 or 0 < float(size[i]) < 0.1):
+        own = position is not None and float(pmap.scale[position]) == 1.0  # others have the units of their column
+        if own and (float(size[i]) > 10.0 or 0 < float(size[i]) < 0.1):
             scale[position] = 1 / size[i]
     return replace(pmap, scale=scale)
 
@@ -86,9 +87,10 @@ def starting_point(
     model: GenericLikelihoodModel, request: FitRequest, pmap: ParamMap, objective: Objective
 ) -> tuple[Tensor, bool]:
     """Return the starting point in gamma, and whether the user or the model gave it."""
-    for given in (resumed(request, model), request.start_params, _own_start(model)):
+    starts = {"resume": resumed(request, model), "start_params": request.start_params}
+    for what, given in (*starts.items(), ("start_params", _own_start(model))):
         if given is not None:
-            return pmap.gamma(as_params(given, pmap.names, "start_params")), True
+            return pmap.gamma(as_params(given, pmap.names, what)), True
     candidates = [pmap.gamma_of_link(link) for link in model.start_candidates(pmap)]
     if len(candidates) == 1:
         return candidates[0], False
@@ -118,7 +120,7 @@ def checked(
     model: GenericLikelihoodModel, objective: Objective, pmap: ParamMap, gamma: Tensor
 ) -> tuple[Objective, str]:
     """Check the likelihood at the start; a likelihood whose rows cannot be parted is evaluated as a whole."""
-    what = f"{type(model).__name__}.{model.likelihood_name()}"
+    what = model.likelihood_label
     at = pmap.working(gamma).to(objective.device, objective.dtype)
     if not objective.separable:
         with derivatives_on(objective.device):
@@ -165,8 +167,8 @@ def _offset_is_used(model: GenericLikelihoodModel, near: Tensor) -> None:
         return
     if same:
         raise OptionError(
-            f"offset or exposure was given, but {type(model).__name__}.{model.likelihood_name()} does not use "
-            "self.offset. Add it to the linear predictor, e.g. self.exog @ params + self.offset."
+            f"offset or exposure was given, but {model.likelihood_label} does not use {model.offset_label}. Add it to "
+            f"the linear predictor, e.g. + {model.offset_label}."
         )
 
 
@@ -191,9 +193,16 @@ def audit_at(model: GenericLikelihoodModel, objective: Objective, pmap: ParamMap
     """Return what is wrong with the derivatives of a user's own likelihood near a point; ready-made ones are tested."""
     if is_ready_made(model):
         return None
-    names = list(pmap.link_names) if pmap.is_scaling else [f"direction {j + 1}" for j in range(pmap.free)]
+    names = _free_names(pmap)
     found = audit(_sample(objective, AUDIT_ROWS), pmap.working, pmap.working_jacobian, gamma, names)
-    return None if found is None else f"{type(model).__name__}.{model.likelihood_name()}: {found.text}"
+    return None if found is None else f"{model.likelihood_label}: {found.text}"
+
+
+def _free_names(pmap: ParamMap) -> list[str]:
+    """Return what to call the coordinates of the optimizer: the parameter that each moves, where that is one."""
+    if pmap.basis is not None:
+        return [f"direction {j + 1}" for j in range(pmap.free)]
+    return list(pmap.link_names) if pmap.curve is None else pmap.curve.free_names
 
 
 def finite_start(model: GenericLikelihoodModel, problem: LikelihoodProblem, gamma: Tensor, order: int) -> None:

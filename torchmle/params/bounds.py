@@ -50,13 +50,16 @@ def read_bounds(pmap: ParamMap, given: Mapping[str, Any]) -> list[Bound]:
 def _pair(name: str, pair: Any) -> tuple[float, float]:
     if not isinstance(pair, (tuple, list, np.ndarray)) or len(pair) != 2:
         raise OptionError(f"bounds[{name!r}] is {pair!r}; it must be a pair (low, high), with None for no bound.")
+    wrong = OptionError(f"bounds[{name!r}] is {pair!r}; its ends must be numbers or None.")
+    if any(isinstance(end, (bool, np.bool_, str)) for end in pair):
+        raise wrong
     try:
         low = -math.inf if pair[0] is None else float(pair[0])
         high = math.inf if pair[1] is None else float(pair[1])
     except (TypeError, ValueError) as error:
-        raise OptionError(f"bounds[{name!r}] is {pair!r}; its ends must be numbers or None.") from error
-    if math.isnan(low) or math.isnan(high):
-        raise OptionError(f"bounds[{name!r}] is {pair!r}; its ends must be numbers or None.")
+        raise wrong from error
+    if math.isnan(low) or math.isnan(high) or low == math.inf or high == -math.inf:
+        raise wrong
     return low, high
 
 

@@ -19,7 +19,9 @@ REDUNDANT = 1e-10
 """Singular value of the scaled equations below which one of them says nothing new."""
 
 
-def constrain(pmap: ParamMap, fixed: Mapping[str, float] | None, constraints: Any) -> ParamMap:
+def constrain(
+    pmap: ParamMap, fixed: Mapping[str, float] | None, constraints: Any, may_hold_all: bool = False
+) -> ParamMap:
     """Return the map under constraints: ``R link = q`` leaves the parameters a line, a plane, ... to move in.
 
     Parameters
@@ -27,6 +29,7 @@ def constrain(pmap: ParamMap, fixed: Mapping[str, float] | None, constraints: An
     fixed : reported name to value, in reported units.
     constraints : equations such as ``"x1 = x2"`` or ``"2*a + b = 1"``, a string or a list of them; names that are no
         words go in backticks. They speak of coefficients, not of transformed parameters such as ``sigma``.
+    may_hold_all : whether they may leave nothing free.
 
     Raises
     ------
@@ -43,7 +46,12 @@ def constrain(pmap: ParamMap, fixed: Mapping[str, float] | None, constraints: An
         values.append(target)
         held[pmap.names.index(name)] = float(target)
     R, q = inner_rows(pmap, torch.stack(rows), torch.stack(values))
-    return replace(_solve(pmap, R, q), held=held)
+    found = _solve(pmap, R, q)
+    if found.free == 0 and not may_hold_all:
+        raise OptionError(
+            "The constraints leave no parameter free; use model.loglike(params) to evaluate the likelihood."
+        )
+    return replace(found, held=held)
 
 
 def inner_rows(pmap: ParamMap, rows: Tensor, values: Tensor) -> tuple[Tensor, Tensor]:
@@ -151,9 +159,4 @@ def _solve(pmap: ParamMap, R: Tensor, q: Tensor) -> ParamMap:
     origin = Vt[:rank].mT @ ((U.mT @ q)[:rank] / singular[:rank])
     if float((R @ origin - q).abs().max()) > 1e-9 * (1 + float(q.abs().max())):
         raise OptionError("The constraints contradict each other: no parameter values satisfy them all.")
-    basis = Vt[rank:].mT.clone()
-    if basis.shape[1] == 0:
-        raise OptionError(
-            "The constraints leave no parameter free; use model.loglike(params) to evaluate the likelihood."
-        )
-    return replace(pmap, basis=basis, origin=origin)
+    return replace(pmap, basis=Vt[rank:].mT.clone(), origin=origin)

@@ -56,6 +56,16 @@ class Curve:
         return list(range(self.free))[self.piece(index).free]
 
     @property
+    def free_names(self) -> list[str]:
+        """Return what to call the free numbers: the parameter that each moves, or the block that it belongs to."""
+        names = {j: self.names[i] for i, j in self.plain.items()}
+        for piece in self.pieces:
+            block = listing((self.names[i] for i in piece.at), 3)
+            for j in range(piece.first, piece.first + piece.transform.free):
+                names[j] = block if piece.transform.elementwise else f"the block of {block}"
+        return [names[j] for j in range(self.free)]
+
+    @property
     def zero_is_no_hypothesis(self) -> list[int]:
         """Return the positions of parameters of which zero is no inner value."""
         pairs = [zip(p.at, p.transform.zero_is_inside, strict=True) for p in self.pieces]

@@ -40,7 +40,8 @@ class ParamMap:
     basis, origin : under linear constraints scale * inner = origin + basis gamma, with F orthonormal columns;
         without them gamma is scale * inner itself.
     held : link-scale values of parameters fixed by name, by position.
-    at_bound : which of these are held because they ran to a bound: ``"lower"`` or ``"upper"``.
+    at_bound : which parameters are held because they ran to a bound: ``"lower"`` or ``"upper"``, or ``"a"`` where a
+        constraint ties one to others that did.
     shifts : what is taken off the columns of each predictor in every chunk, or None.
     curve : the transforms of an opaque model's parameters, or None.
     """
@@ -72,6 +73,8 @@ class ParamMap:
         """Return the positions of the parameters that the constraints leave no freedom."""
         if self.basis is None:
             return ()
+        if self.free == 0:
+            return tuple(range(len(self.names)))
         inner = self.inner_jacobian()
         if self.curve is not None:
             still = (inner.abs().amax(1) < 1e-12 / self.scale).tolist()
