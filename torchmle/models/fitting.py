@@ -185,6 +185,8 @@ def _optimizer(model: GenericLikelihoodModel, method: str, request: FitRequest) 
         raise OptionError("batch_size needs log-likelihoods by row, and this model has a scalar loglike.")
     if method == "bhhh" and model.is_scalar:
         raise OptionError("method='bhhh' needs scores by row, and a scalar loglike has none. Use 'bfgs' or 'newton'.")
+    if request.tol is not None and method.startswith("scipy:"):
+        raise OptionError(f"{method!r} has tolerances of its own; give them in options, e.g. {{'gtol': 1e-8}}.")
     tol = request.tol or VERDICT[model.endog.dtype]
     common = Options(request.maxiter, tol, request.seed or 0, request.general.time_limit)
     return make_optimizer(method, common, request.batch_size, request.options)

@@ -14,6 +14,7 @@ import torch
 from torch import Tensor
 
 from ..errors import OptionError, listing, unknown
+from ..optim.checks import as_number, check_whole
 
 
 @dataclass(frozen=True)
@@ -101,23 +102,6 @@ class FitRequest:
             value = getattr(self, name)
             if value is not None and not isinstance(value, Mapping):
                 raise OptionError(f"{name} is {value!r}; it must be a dict.")
-
-
-def as_number(name: str, value: Any) -> float:
-    """Return an option that is a real number."""
-    if isinstance(value, (bool, str)) or not isinstance(value, (int, float, np.integer, np.floating)):
-        raise OptionError(f"{name}={value!r} must be a number.")
-    return float(value)
-
-
-def check_whole(name: str, value: Any, least: int) -> None:
-    """Raise unless an option is None or a whole number that is large enough."""
-    if value is None:
-        return
-    kind = "positive" if least else "non-negative"
-    number = as_number(name, value) if not isinstance(value, bool) else math.nan
-    if not math.isfinite(number) or number != int(number) or number < least:
-        raise OptionError(f"{name}={value!r} must be a {kind} whole number.")
 
 
 def as_params(given: Any, names: Sequence[str], what: str) -> Tensor:

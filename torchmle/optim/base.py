@@ -15,6 +15,7 @@ from torch import Tensor
 
 from ..errors import OptionError
 from ..linalg import cholesky, solve_spd
+from .checks import check_positive, check_whole
 
 RISING = 1e-6
 """Gradient a row, in comparable units, above which a point without curvature is not a flat maximum but a slope."""
@@ -90,7 +91,8 @@ class Status(Enum):
 
 _SENTENCES = {
     Status.CONVERGED: "The scaled gradient is zero to rounding and the information is positive definite.",
-    Status.MAXITER: "The iteration limit was reached. Raise maxiter, give start_params, or use method='newton'.",
+    Status.MAXITER: "The iteration limit was reached. Raise maxiter, give start_params, or use another method; "
+    "'newton' takes the fewest iterations.",
     Status.STALLED: "No step improves the log-likelihood although the gradient is not zero. "
     "Check that the likelihood is smooth and accurate, try other start_params or another method.",
     Status.FLAT: "The log-likelihood is flat, or not concave, at this point: some parameters are not identified. "
@@ -135,6 +137,12 @@ class Options:
     seed: int = 0
     time_limit: float | None = None
 
+    def __post_init__(self) -> None:
+        check_whole("maxiter", self.maxiter, 0)
+        check_whole("seed", self.seed, 0)
+        check_positive("tol", self.tol)
+        check_positive("time_limit", self.time_limit)
+
 
 class Optimizer(ABC):
     """Take steps on a problem; the loop, limits and interrupts are not its business."""
@@ -142,6 +150,8 @@ class Optimizer(ABC):
     name: str
     default_maxiter: int
     order: int
+    one_piece: bool = False
+    """Whether one step is a whole run, which nothing can stop or watch."""
 
     def __init__(self, options: Options) -> None:
         self.options = options
@@ -211,6 +221,11 @@ def minimise(
     A point is a maximum when the Hessian is positive definite and ``g' H^-1 g <= verdict_tol`` there, whatever
     the method says of itself.
     """
+    if optimizer.one_piece and (callback is not None or maxfun is not None):
+        raise OptionError(
+            f"{'callback' if callback is not None else 'maxfun'} is not available for method={optimizer.name!r}, which "
+            "runs in one piece; use maxiter, or another method."
+        )
     begin = time.perf_counter()
     maxiter = optimizer.options.maxiter if optimizer.options.maxiter is not None else optimizer.default_maxiter
     limit = math.inf if optimizer.options.time_limit is None else optimizer.options.time_limit

@@ -3,16 +3,15 @@
 from __future__ import annotations
 
 from abc import abstractmethod
-from collections import deque
 from dataclasses import dataclass, replace
 from typing import Any
 
 import torch
 from torch import Tensor
 
-from ..errors import OptionError
-from ..linalg import inverse_spd
+from ..linalg import inverse_spd, solve_spd
 from .base import Evaluation, Optimizer, Options, Problem, State, Status, scaled_gradient
+from .checks import check_whole
 from .linesearch import wolfe
 
 RESTARTS = 5
@@ -24,6 +23,10 @@ class LBFGSOptions(Options):
     """Add the number of past steps that L-BFGS keeps."""
 
     memory: int = 10
+
+    def __post_init__(self) -> None:
+        super().__post_init__()
+        check_whole("memory", self.memory, 1)
 
 
 class QuasiNewton(Optimizer):
@@ -37,8 +40,12 @@ class QuasiNewton(Optimizer):
     order = 1
 
     @abstractmethod
-    def _fresh(self, inverse: Tensor) -> Any:
-        """Return the memory of a method whose inverse Hessian is ``inverse``."""
+    def _scaled(self, size: int, scale: float) -> Any:
+        """Return the memory of a method whose inverse Hessian is ``scale`` times the identity."""
+
+    @abstractmethod
+    def _exact(self, factor: Tensor) -> Any:
+        """Return the memory of a method whose Hessian has this Cholesky factor."""
 
     @abstractmethod
     def _apply(self, memory: Any, gradient: Tensor) -> Tensor:
@@ -52,8 +59,7 @@ class QuasiNewton(Optimizer):
         """Begin with the curvature of standardised columns: rows times the identity."""
         if not at.finite:
             return State(x, at, Status.NOT_FINITE)
-        eye = torch.eye(len(x), dtype=x.dtype, device=x.device) / max(problem.rows, 1)
-        return State(x, at, memory=(self._fresh(eye), True, 0))
+        return State(x, at, memory=(self._scaled(len(x), 1 / max(problem.rows, 1)), True, 0))
 
     def step(self, problem: Problem, state: State) -> State:
         """Search along the quasi-Newton direction, or check the point exactly when there is nothing to gain."""
@@ -70,8 +76,7 @@ class QuasiNewton(Optimizer):
         step, change = trial.x - state.x, trial.at.gradient - gradient  # type: ignore[operator]
         if float(step @ change) > 1e-14 * float(step.norm() * change.norm()):
             if first:
-                scale = float(step @ change) / float(change @ change)
-                memory = self._fresh(scale * torch.eye(len(step), dtype=step.dtype, device=step.device))
+                memory = self._scaled(len(step), float(step @ change) / float(change @ change))
             memory = self._update(memory, step, change)
         return State(trial.x, trial.at, None, estimate, trial.length, (memory, False, restarts))
 
@@ -83,7 +88,7 @@ class QuasiNewton(Optimizer):
             return replace(state, status=Status.CONVERGED, step=float("nan"))
         if factor is None or restarts >= RESTARTS:
             return replace(state, status=Status.STALLED, step=float("nan"))
-        return replace(state, memory=(self._fresh(inverse_spd(factor)), False, restarts + 1), step=float("nan"))
+        return replace(state, memory=(self._exact(factor), False, restarts + 1), step=float("nan"))
 
 
 class BFGS(QuasiNewton):
@@ -91,8 +96,11 @@ class BFGS(QuasiNewton):
 
     name = "bfgs"
 
-    def _fresh(self, inverse: Tensor) -> Tensor:
-        return inverse
+    def _scaled(self, size: int, scale: float) -> Tensor:
+        return scale * torch.eye(size, dtype=torch.float64, device="cpu")
+
+    def _exact(self, factor: Tensor) -> Tensor:
+        return inverse_spd(factor)
 
     def _apply(self, memory: Tensor, gradient: Tensor) -> Tensor:
         product: Tensor = memory @ gradient
@@ -105,35 +113,44 @@ class BFGS(QuasiNewton):
         return memory - rho * (outer + outer.mT) + (rho**2 * float(change @ product) + rho) * torch.outer(step, step)
 
 
+@dataclass(frozen=True)
+class Pairs:
+    """Hold past steps with their changes of gradient, and the inverse Hessian that they correct."""
+
+    scale: float
+    factor: Tensor | None
+    kept: tuple[tuple[Tensor, Tensor, float], ...] = ()
+
+
 class LBFGS(QuasiNewton):
-    """Keep the last steps only and apply the inverse Hessian by the two-loop recursion (algorithm 7.4)."""
+    """Keep the last steps only and apply the inverse Hessian by the two-loop recursion (algorithm 7.4).
+
+    Nothing of the size of the Hessian is formed before the exact check.
+    """
 
     name = "lbfgs"
 
     def __init__(self, options: Options) -> None:
         super().__init__(options)
-        kept = getattr(options, "memory", 1)
-        if isinstance(kept, bool) or not isinstance(kept, int) or kept < 1:
-            raise OptionError(f"memory={kept!r} must be a whole number, 1 or more.")
-        self.memory = options.memory if isinstance(options, LBFGSOptions) else LBFGSOptions.memory
+        self.memory = int(options.memory if isinstance(options, LBFGSOptions) else LBFGSOptions.memory)
 
-    def _fresh(self, inverse: Tensor) -> tuple[Tensor, deque[tuple[Tensor, Tensor, float]]]:
-        return inverse, deque(maxlen=self.memory)
+    def _scaled(self, size: int, scale: float) -> Pairs:
+        return Pairs(scale, None)
 
-    def _apply(self, memory: Any, gradient: Tensor) -> Tensor:
-        inverse, pairs = memory
+    def _exact(self, factor: Tensor) -> Pairs:
+        return Pairs(1.0, factor)
+
+    def _apply(self, memory: Pairs, gradient: Tensor) -> Tensor:
         q: Tensor = gradient.clone()
         alphas: list[float] = []
-        for step, change, rho in reversed(pairs):
+        for step, change, rho in reversed(memory.kept):
             alphas.append(rho * float(step @ q))
             q = q - alphas[-1] * change
-        q = inverse @ q
-        for (step, change, rho), alpha in zip(pairs, reversed(alphas), strict=True):
+        q = memory.scale * q if memory.factor is None else solve_spd(memory.factor, q)
+        for (step, change, rho), alpha in zip(memory.kept, reversed(alphas), strict=True):
             q = q + (alpha - rho * float(change @ q)) * step
         return q
 
-    def _update(self, memory: Any, step: Tensor, change: Tensor) -> Any:
-        inverse, pairs = memory
-        pairs = deque(pairs, maxlen=self.memory)
-        pairs.append((step, change, 1.0 / float(step @ change)))
-        return inverse, pairs
+    def _update(self, memory: Pairs, step: Tensor, change: Tensor) -> Pairs:
+        pair = (step, change, 1.0 / float(step @ change))
+        return replace(memory, kept=(*memory.kept, pair)[-self.memory :])

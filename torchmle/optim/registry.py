@@ -12,9 +12,10 @@ import torch
 from ..errors import OptionError, unknown
 from .base import Optimizer, Options
 from .bhhh import BHHH
+from .checks import check_like
 from .newton import Newton
 from .quasi import BFGS, LBFGS, LBFGSOptions
-from .scipy import NAMES, Scipy, ScipyOptions
+from .scipy import NAMES, TAKES, Scipy, ScipyOptions
 from .stochastic import Stochastic, StochasticOptions
 
 EXACT: dict[str, tuple[type[Optimizer], type[Options]]] = {
@@ -31,8 +32,17 @@ TORCH: dict[str, type[torch.optim.Optimizer]] = {
     "rmsprop": torch.optim.RMSprop,
 }
 
-NOT_OURS = {"params", "lr", "weight_decay", "maximize", "foreach", "fused", "capturable", "differentiable"}
-"""Arguments of torch optimizers that are set here, or that would change what is maximised."""
+DECAY = ("weight_decay", "lambd")
+"""Arguments that pull parameters to zero, which maximises something else; some classes do so by default."""
+
+NOT_OURS = {"params", "lr", "maximize", "foreach", "fused", "capturable", "differentiable", "decoupled_weight_decay"}
+"""Arguments of torch optimizers that are set here, or that have nothing to act on."""
+
+REFUSED = {
+    torch.optim.LBFGS: "takes several gradients a step; use method='lbfgs' instead",
+    torch.optim.SparseAdam: "needs sparse gradients, and those of a likelihood are dense; use method='adam' instead",
+}
+"""Classes that cannot take the steps of a likelihood; torch itself refuses those that need matrices."""
 
 METHODS = (*EXACT, *TORCH, "torch:CLASS", "scipy:NAME")
 
@@ -84,14 +94,15 @@ def _torch(method: str, common: Options, batch_size: int | None, options: Mappin
             n for n, v in vars(torch.optim).items() if isinstance(v, type) and issubclass(v, torch.optim.Optimizer)
         ]
         raise OptionError(unknown("class of torch.optim", method.removeprefix("torch:"), names))
-    if kind is torch.optim.LBFGS:
-        raise OptionError("torch.optim.LBFGS takes several gradients a step; use method='lbfgs' instead.")
-    extra = set(inspect.signature(kind).parameters) - NOT_OURS
-    _check(method, options, {"lr", "schedule", *extra})
+    if kind in REFUSED:
+        raise OptionError(f"torch.optim.{kind.__name__} {REFUSED[kind]}.")
+    defaults = {k: p.default for k, p in inspect.signature(kind).parameters.items() if k not in (*NOT_OURS, *DECAY)}
+    _check(method, options, {"lr", "schedule", *defaults})
     settings = {k: v for k, v in options.items() if k in ("lr", "schedule")}
     rest = {k: v for k, v in options.items() if k not in settings}
-    if "weight_decay" in inspect.signature(kind).parameters:
-        rest["weight_decay"] = 0.0  # some classes decay by default, which maximises something else
+    for name, value in rest.items():
+        check_like(name, value, defaults[name])
+    rest |= {name: 0.0 for name in DECAY if name in inspect.signature(kind).parameters}
     return Stochastic(StochasticOptions(**vars(common), **settings, batch_size=batch_size, extra=rest), kind)
 
 
@@ -101,4 +112,5 @@ def _scipy(method: str, common: Options, options: Mapping[str, Any]) -> Optimize
         raise OptionError(f"time_limit is not available for {method!r}, which runs in one piece; use another method.")
     if name not in NAMES:
         raise OptionError(unknown("method of scipy.optimize.minimize:", name, NAMES))
+    _check(method, options, set(TAKES[name]))
     return Scipy(ScipyOptions(**vars(common), extra=dict(options)), name)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field, replace
 from typing import Any
@@ -11,14 +12,15 @@ from torch import Tensor
 
 from ..errors import OptionError
 from .base import Evaluation, Optimizer, Options, Problem, State, Status, scaled_gradient
+from .checks import as_number, check_positive, check_whole
 
 CHECK_EVERY = 25
-"""Epochs between two exact checks of a full-batch method."""
+"""Epochs between two exact checks."""
 
 
 @dataclass(frozen=True)
 class StochasticOptions(Options):
-    """Add the learning rate, the batch size, and what the torch optimizer takes besides (``momentum``, ...).
+    """Add the learning rate, its schedule, the batch size, and what the torch optimizer takes besides.
 
     ``lr`` None is one over the largest curvature of the mean negative log-likelihood at the start for SGD (divided by
     four on mini-batches), and 0.05 for adaptive methods (0.01 on mini-batches). ``schedule`` maps the epoch to a factor
@@ -29,6 +31,13 @@ class StochasticOptions(Options):
     schedule: Callable[[int], float] | None = None
     batch_size: int | None = None
     extra: Mapping[str, Any] = field(default_factory=dict)
+
+    def __post_init__(self) -> None:
+        super().__post_init__()
+        check_positive("lr", self.lr)
+        check_whole("batch_size", self.batch_size, 1)
+        if self.schedule is not None and not callable(self.schedule):
+            raise OptionError(f"schedule={self.schedule!r} must be a function from the epoch (0, 1, ...) to a factor.")
 
 
 class Stochastic(Optimizer):
@@ -43,10 +52,8 @@ class Stochastic(Optimizer):
     def __init__(self, options: Options, kind: type[torch.optim.Optimizer] = torch.optim.SGD) -> None:
         super().__init__(options)
         self.kind, self.name = kind, kind.__name__.lower()
-        rate = getattr(options, "lr", None)
-        if rate is not None and (isinstance(rate, (bool, str)) or not rate > 0):
-            raise OptionError(f"lr={rate!r} must be a positive number.")
         self.settings = options if isinstance(options, StochasticOptions) else StochasticOptions(**vars(options))
+        self.order = 2 if kind is torch.optim.SGD and self.settings.lr is None else 1
 
     def init(self, problem: Problem, x: Tensor, at: Evaluation) -> State:
         """Create the torch optimizer on a copy of the start."""
@@ -58,8 +65,9 @@ class Stochastic(Optimizer):
         generator = torch.Generator(device="cpu").manual_seed(self.options.seed)
         try:
             inner = self.kind([point], lr=rate, **self.settings.extra)  # type: ignore[call-arg]
-        except (TypeError, ValueError) as error:
-            raise OptionError(f"torch.optim.{self.kind.__name__} refuses its options: {error}.") from error
+        except (TypeError, ValueError, RuntimeError, IndexError) as error:
+            text = str(error).rstrip(".")
+            raise OptionError(f"torch.optim.{self.kind.__name__} refuses its options: {text}.") from error
         return State(x, at, memory=(inner, point, generator, 0))
 
     def _default_rate(self, at: Evaluation, rows: int, full: bool) -> float:
@@ -71,12 +79,12 @@ class Stochastic(Optimizer):
         return (1.0 if full else 0.25) / max(curvature, 1e-12)
 
     def step(self, problem: Problem, state: State) -> State:
-        """Run one epoch; a full-batch method is checked exactly every few epochs."""
+        """Run one epoch; every few of them the point is checked exactly, on all rows."""
         optimizer, point, generator, epoch = state.memory
         if self.settings.schedule is not None:
+            factor = _factor(self.settings.schedule, epoch)
             for group in optimizer.param_groups:
-                base = group.setdefault("initial_lr", group["lr"])
-                group["lr"] = base * self.settings.schedule(epoch)
+                group["lr"] = group.setdefault("initial_lr", group["lr"]) * factor
         size = self.settings.batch_size
         if size is None or size >= problem.rows:
             at = state.at
@@ -89,14 +97,14 @@ class Stochastic(Optimizer):
                 if not at.finite:
                     return replace(state, status=Status.NOT_FINITE)
                 self._move(optimizer, point, at, len(index))
-        return self._after(problem, point.detach().clone(), (optimizer, point, generator, epoch + 1), size)
+        return self._after(problem, state, point.detach().clone(), (optimizer, point, generator, epoch + 1))
 
-    def _after(self, problem: Problem, x: Tensor, memory: Any, size: int | None) -> State:
-        check = memory[3] % CHECK_EVERY == 0 and (size is None or size >= problem.rows)
+    def _after(self, problem: Problem, before: State, x: Tensor, memory: Any) -> State:
+        check = memory[3] % CHECK_EVERY == 0
         at = problem.evaluate(x, 2 if check else 1)
-        state = State(x, at, None, step=1.0, memory=memory)
         if not at.finite:
-            return replace(state, status=Status.NOT_FINITE)
+            return replace(before, status=Status.NOT_FINITE)
+        state = State(x, at, None, step=1.0, memory=memory)
         if check:
             decrement, _ = scaled_gradient(at)
             state = replace(state, decrement=decrement)
@@ -108,3 +116,11 @@ class Stochastic(Optimizer):
         assert at.gradient is not None
         point.grad = at.gradient / rows
         optimizer.step()
+
+
+def _factor(schedule: Callable[[int], float], epoch: int) -> float:
+    """Return a schedule's factor for the learning rate."""
+    factor = as_number(f"schedule({epoch})", schedule(epoch))
+    if not 0 <= factor < math.inf:
+        raise OptionError(f"schedule({epoch})={factor!r} must be finite and not negative.")
+    return factor
