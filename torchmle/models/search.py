@@ -212,13 +212,15 @@ def _limits(search: Search, bounds: list[Bound]) -> Limits | None:
 
 
 def _inside(search: Search, limits: Limits, gamma: Tensor) -> Tensor:
-    """Return the start, moved into the bounds where it is torchmle's own."""
+    """Return the start, moved into the bounds where it is not one that ``fit`` was given."""
     slack = limits.slack(gamma)
     bad = (slack < -1e-9 * (1 + limits.low.abs())).nonzero().flatten().tolist()
-    if bad and search.given:
+    asked = search.request.start_params is not None or search.request.resume is not None
+    if bad and asked:
         theta = dict(zip(search.map.names, search.map.theta(gamma).tolist(), strict=True))
         name = limits.bounds[bad[0]].name
-        raise OptionError(f"start_params[{name!r}] = {theta[name]:.6g} is outside its bounds.")
+        what = "start_params" if search.request.resume is None else "resume"
+        raise OptionError(f"{what}: {name}={theta[name]:.6g} is outside its bounds. Begin within them.")
     return feasible(limits.A, limits.low, gamma)
 
 

@@ -139,7 +139,7 @@ def make_curve(names: Sequence[str], transforms: Mapping[str | tuple[str, ...], 
     """
     if not transforms:
         return None
-    blocks = {(key,) if isinstance(key, str) else tuple(key): value for key, value in transforms.items()}
+    blocks = {_members(key): value for key, value in transforms.items()}
     members = [name for block in blocks for name in block]
     for name in members:
         if name not in names:
@@ -157,6 +157,14 @@ def make_curve(names: Sequence[str], transforms: Mapping[str | tuple[str, ...], 
             pieces.append(Piece(one, first, at))
             first += one.free
     return Curve(tuple(names), tuple(pieces), plain, first)
+
+
+def _members(key: object) -> tuple[str, ...]:
+    """Return the names that one entry of a model's transforms speaks of."""
+    names = (key,) if isinstance(key, str) else key
+    if not isinstance(names, tuple) or not names or not all(isinstance(name, str) for name in names):
+        raise OptionError(f"transforms has the key {key!r}; it must be the name of a parameter or a tuple of names.")
+    return names
 
 
 def _split(

@@ -11,6 +11,7 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
+import numpy as np
 import torch
 from torch import Tensor
 
@@ -104,19 +105,22 @@ def _from_torch(given: Any, what: str) -> tuple[str, tuple[float, ...]]:
     if id(given) in plain:
         return plain[id(given)], ()
     kind = type(given).__name__.lstrip("_")
-    if kind == "Interval":
+    if kind in ("Interval", "HalfOpenInterval"):
         return "interval", (float(given.lower_bound), float(given.upper_bound))
-    if kind == "GreaterThan":
+    if kind in ("GreaterThan", "GreaterThanEq"):
         return "greater_than", (float(given.lower_bound),)
     if kind == "LessThan":
         return "less_than", (float(given.upper_bound),)
-    raise OptionError(unknown(f"constraint of torch for {what}:", kind, ["positive", "interval", "simplex"]))
+    allowed = ["positive", "unit_interval", "interval", "greater_than", "less_than", "simplex", "positive_definite"]
+    raise OptionError(unknown(f"constraint of torch for {what}:", kind, allowed))
 
 
 def _limits(name: str, limits: Sequence[Any], what: str) -> tuple[float, float]:
     """Return the ends of an interval."""
     if len(limits) != _INTERVALS[name]:
         raise OptionError(f"The transform {name!r} of {what} takes {_INTERVALS[name]} limits; {limits} were given.")
+    if any(isinstance(v, (bool, str)) or not isinstance(v, (int, float, np.integer, np.floating)) for v in limits):
+        raise OptionError(f"The limits {tuple(limits)} of {what} must be numbers.")
     ends = [float(v) for v in limits]
     low, high = {
         "positive": (0.0, math.inf),
