@@ -66,8 +66,9 @@ def find_separation(
     space = np.eye(X.shape[1]) if allowed is None else units.directions(allowed)
     for few in (True, False):
         if not few or len(inside) > SAMPLE:
-            triangle = units.triangle(X, inside[:: _stride(inside)] if few else inside)
-            space = space @ null_space(triangle @ space, tolerance)
+            at = inside[:: _stride(inside)] if few else inside
+            noise = len(at) ** 0.5 * units.noise @ np.abs(space)
+            space = space @ null_space(units.triangle(X, at) @ space, tolerance, noise)
         if not space.shape[1]:
             return None
     for few in (True, False):
@@ -75,14 +76,14 @@ def find_separation(
             continue
         at = rows[:: _stride(rows)] if few else rows
         moves = units.moves(X, at, space, tolerance) * signs[at, None].cpu().double().numpy()
-        found, directions = open_cone(moves)
+        found, directions = open_cone(moves, float(units.noise.max()))
         if few and not found.any() and np.linalg.matrix_rank(moves) == space.shape[1]:
             return None
     if not found.any():
         return None
     shares = np.max([units.shares(X, space @ c) for c in directions], axis=0)
-    members = [int(j) for j in np.argsort(shares) if shares[j] > 1e-6 and j != constant]
-    columns = sorted(needed(moves, found, space, members)) if members else [constant or 0]
+    members = [j for j in range(len(shares)) if shares[j] > 1e-6 and j != constant]
+    columns = sorted(needed(moves, found, space, members[::-1])) if members else [constant or 0]
     return Separation(tuple(rows.cpu().numpy()[found].tolist()), tuple(columns))
 
 
@@ -92,11 +93,15 @@ def _stride(rows: Tensor) -> int:
 
 @dataclass(frozen=True)
 class _Units:
-    """Hold origin and size of the columns; the constant takes up the origins."""
+    """Hold origin and size of the columns; the constant takes up the origins.
+
+    ``noise`` is the rounding of the user's numbers in these units: large where a column is far from zero.
+    """
 
     origin: Tensor
     size: Tensor
     constant: int | None
+    noise: FloatArray
 
     @classmethod
     def of(cls, X: Tensor, rows: Tensor, constant: int | None) -> _Units:
@@ -112,7 +117,8 @@ class _Units:
         size = torch.where(size > 0, size, torch.where(largest > 0, largest, torch.ones_like(size)))
         if constant is not None:
             size[constant] = sample[0, constant]  # with its sign: the column is 1 in these units
-        return cls(origin, size, constant)
+        noise = 2 * torch.finfo(X.dtype).eps * (origin / size).abs()
+        return cls(origin, size, constant, np.asarray(noise.numpy()))
 
     def rows(self, X: Tensor, at: Tensor) -> FloatArray:
         """Return some rows in these units; what is rounding of the origin becomes zero."""
@@ -143,7 +149,7 @@ class _Units:
         Z = self.rows(X, at)
         moved = Z @ space
         terms = np.abs(Z) @ np.abs(space) + 1e-3 * np.abs(Z).sum(axis=1)[:, None] * np.abs(space).max(axis=0)
-        moved[np.abs(moved) <= 10 * tolerance * terms] = 0.0
+        moved[np.abs(moved) <= 10 * (tolerance * terms + self.noise @ np.abs(space))] = 0.0
         return np.asarray(moved)
 
     def shares(self, X: Tensor, direction: FloatArray) -> FloatArray:
@@ -153,37 +159,40 @@ class _Units:
         return np.asarray(reach / reach.max())
 
 
-def null_space(R: FloatArray, tolerance: float) -> FloatArray:
+def null_space(R: FloatArray, tolerance: float, noise: FloatArray | None = None) -> FloatArray:
     """Return the directions in which R does not move, one for each column that the earlier ones explain.
 
     Columns are judged by what the earlier ones leave of them, relative to their own size, so that their units do not
-    matter.
+    matter; ``noise`` is the norm of the rounding that each comes with.
     """
     k = R.shape[1]
     norms = np.linalg.norm(R, axis=0)
+    rounding = np.zeros(k) if noise is None else 4 * noise / np.where(norms > 0, norms, 1.0)
     scaled = R / np.where(norms > 0, norms, 1.0)
     kept: list[int] = []
     basis = []
     for j in range(k):
         weights = np.linalg.lstsq(scaled[:, kept], scaled[:, j], rcond=None)[0] if kept and norms[j] else np.zeros(0)
         weights[np.abs(weights) <= 1e-3 * tolerance] = 0.0
-        left = scaled[:, j] - scaled[:, kept[: len(weights)]] @ weights
-        if norms[j] and np.linalg.norm(left) > tolerance:
+        explained = kept[: len(weights)]
+        left = scaled[:, j] - scaled[:, explained] @ weights
+        if norms[j] and np.linalg.norm(left) > tolerance + rounding[j] + rounding[explained] @ np.abs(weights):
             kept.append(j)
             continue
         direction = np.zeros(k)
         direction[j] = 1.0
-        explained = kept[: len(weights)]
         direction[explained] = -weights * (norms[j] / norms[explained])
         basis.append(direction)
     return np.column_stack(basis) if basis else np.zeros((k, 0))
 
 
-def open_cone(moves: FloatArray) -> tuple[BoolArray, list[FloatArray]]:
+def open_cone(moves: FloatArray, noise: float = 0.0) -> tuple[BoolArray, list[FloatArray]]:
     """Return which rows can rise without another one's fall, and directions that raise them.
 
     Rows found once may fall back on the way to new ones: a large enough multiple of the earlier direction makes up.
+    ``noise`` is the rounding of the rows.
     """
+    certain = max(CERTAIN, 1e3 * noise)
     found = np.zeros(len(moves), dtype=bool)
     directions: list[FloatArray] = []
     alive = np.abs(moves).max(axis=1) > 0
@@ -191,43 +200,44 @@ def open_cone(moves: FloatArray) -> tuple[BoolArray, list[FloatArray]]:
         rest = np.flatnonzero(alive & ~found)
         if not len(rest):
             return found, directions
-        step = _recession(moves[rest])
+        step = _recession(moves[rest], certain)
         if step is None:
             return found, directions
         direction, gain = step
-        found[rest[gain > CERTAIN]] = True
+        found[rest[gain > certain]] = True
         directions.append(direction)
 
 
-def _recession(moves: FloatArray) -> tuple[FloatArray, FloatArray] | None:
+def _recession(moves: FloatArray, certain: float) -> tuple[FloatArray, FloatArray] | None:
     """Return a direction in which no row falls and some rise, with the gains of rows of unit length, or None."""
-    A, back = _balanced(moves)
+    A, back = _balanced(moves, max(1e-12, certain / 10 if certain > CERTAIN else 0.0))
     if A.shape[1] == 1:
         only = np.array([1.0 if A.min() > 0 else -1.0])
         return (back @ only, A @ only) if (A @ only).min() > 0 else None
     total = A.sum(axis=0)
     active = _some(len(A))
     while True:
-        c = _programme(total, A[active])
+        c = _programme(total, A[active], certain)
         if c is None:
             return None
         gain = A @ c
-        below = np.setdiff1d(np.flatnonzero(gain < -CERTAIN / 100), active)
+        below = np.setdiff1d(np.flatnonzero(gain < -certain / 100), active)
         if not len(below):
-            return (back @ c, gain) if gain.max() > CERTAIN else None
+            return (back @ c, gain) if gain.max() > certain else None
         active = np.union1d(active, below[np.argsort(gain[below])[:CUTS]])
 
 
-def _balanced(moves: FloatArray) -> tuple[FloatArray, FloatArray]:
+def _balanced(moves: FloatArray, rounding: float) -> tuple[FloatArray, FloatArray]:
     """Return the rows at unit length in coordinates in which they lie all around, and the way back.
 
-    Which rows can rise together depends on neither; a linear programme does better with numbers of one size.
+    Which rows can rise together depends on neither; a linear programme does better with numbers of one size. Directions
+    in which the rows move by ``rounding`` only are left out.
     """
     back = np.eye(moves.shape[1])
     A = moves / np.linalg.norm(moves, axis=1, keepdims=True)
     for _ in range(3):
         _, values, right = np.linalg.svd(_triangle(A), full_matrices=False)
-        keep = values > 1e-12 * values[0]
+        keep = values > rounding * values[0]
         turn = right[keep].T / values[keep]
         back = back @ turn
         A = moves @ back
@@ -235,10 +245,11 @@ def _balanced(moves: FloatArray) -> tuple[FloatArray, FloatArray]:
     return A, back
 
 
-def _programme(total: FloatArray, active: FloatArray) -> FloatArray | None:
+def _programme(total: FloatArray, active: FloatArray, certain: float) -> FloatArray | None:
     """Return the direction in the unit box with the largest total in which no active row falls, or None if it is 0."""
-    c = _minimise(-total, -active, np.zeros(len(active)), [(-1, 1)] * len(total))
-    return None if c is None or total @ c <= CERTAIN else c
+    fall = np.full(len(active), certain / 200 if certain > CERTAIN else 0.0)
+    c = _minimise(-total, -active, fall, [(-1, 1)] * len(total))
+    return None if c is None or total @ c <= certain else c
 
 
 def _minimise(cost: FloatArray, A: FloatArray, b: FloatArray, bounds: list[Any]) -> FloatArray | None:
