@@ -41,8 +41,8 @@ def test_elementwise_transforms_are_those_of_torch(name):
     u = torch.linspace(-8, 8, 33, dtype=torch.float64)
     reference = biject_to(theirs)
     expected = reference(-u if name == "less than" else u)  # torch's falls in u here, ours always rises
-    for given in (ours, theirs):
-        transform = make_transform(given, len(u), "x")
+    for spelled in (ours, theirs):
+        transform = make_transform(spelled, len(u), "x")
         torch.testing.assert_close(transform.forward(u), expected, rtol=1e-14, atol=1e-14)
         assert bool((transform.forward(u).diff() > 0).all())
 

@@ -71,7 +71,7 @@ def run_fit(model: GenericLikelihoodModel, request: FitRequest) -> Results:
 def _prepared(model: GenericLikelihoodModel, request: FitRequest) -> tuple[Search, str]:
     """Return the search, its likelihood checked at the start, and how derivatives are computed."""
     names = param_names(model, request)
-    method = request.method if request.method is not None else default_method(len(names))
+    method = request.method if request.method is not None else default_method(len(names), bool(request.bounds))
     optimizer = _optimizer(model, method, request)
     raw = not request.general.standardize
     plain = model.make_map(names, "raw" if raw else "scaled" if method == "newton" else "standardised")
@@ -172,9 +172,9 @@ def default_cov(model: GenericLikelihoodModel, asked: str | None) -> str:
     return "cluster" if model.data.groups is not None else "HC1"
 
 
-def default_method(params: int) -> str:
-    """Return Newton's method, or L-BFGS where a Hessian for every step would cost too much."""
-    return "newton" if params <= NEWTON_UP_TO else "lbfgs"
+def default_method(params: int, bounded: bool = False) -> str:
+    """Return Newton's method, or L-BFGS where a Hessian for every step would cost too much; bounds need Newton's."""
+    return "newton" if bounded or params <= NEWTON_UP_TO else "lbfgs"
 
 
 def _optimizer(model: GenericLikelihoodModel, method: str, request: FitRequest) -> Optimizer:

@@ -18,7 +18,7 @@ from ..data.extras import ExtraInputs
 from ..data.formula import caller_names
 from ..data.frames import check_columns, take_column
 from ..data.named import Columns, NamedArrays, read_arrays, read_columns
-from ..errors import OptionError, TorchmleError, UndefinedStatisticError, collecting_notes, listing
+from ..errors import OptionError, TorchmleError, UndefinedStatisticError, collecting_notes, listing, unknown
 from ..params.map import ParamMap, Units
 from ..results.results import Results
 from ..workers import engine
@@ -153,7 +153,11 @@ class FunctionModel(GenericLikelihoodModel):
 
     def _flat(self, given: Mapping[str, Any]) -> dict[str, float]:
         """Return starting values by parameter for such by block."""
-        absent = [b.name for b in self.blocks if b.name not in given]
+        blocks = [b.name for b in self.blocks]
+        for name in given:
+            if name not in blocks:
+                raise OptionError(unknown("block in start_params:", name, blocks))
+        absent = [name for name in blocks if name not in given]
         if absent:
             raise OptionError(f"start_params has no value for {listing(absent)}.")
         return {n: v for b in self.blocks for n, v in zip(b.names, b.pack(given[b.name]), strict=True)}

@@ -204,7 +204,7 @@ def _limits(search: Search, bounds: list[Bound]) -> Limits | None:
     if not bounds:
         return None
     if search.optimizer.name != "newton":
-        raise OptionError(f"method={search.optimizer.name!r} cannot hold bounds; use method='newton'.")
+        raise OptionError(f"method={search.request.method!r} cannot hold bounds; use method='newton'.")
     A, low = inequalities(search.map, bounds)
     fixed = {search.map.names[i] for i in search.map.fixed}
     moving = [i for i, bound in enumerate(bounds) if bound.name not in fixed]
