@@ -139,9 +139,7 @@ def glum(problem: Problem) -> Answer:
     """Fit a generalised linear model without penalty by glum."""
     from glum import GeneralizedLinearRegressor
 
-    family, link = {"logit": ("binomial", "logit"), "probit": ("binomial", "probit"), "poisson": ("poisson", "log")}[
-        problem.kind
-    ]
+    family, link = {"logit": ("binomial", "logit"), "poisson": ("poisson", "log")}[problem.kind]
     X = np.asfortranarray(problem.X[:, 1:])
     model = GeneralizedLinearRegressor(family=family, link=link, alpha=0, gradient_tol=1e-8, max_iter=100)
     model.fit(X, problem.y)
@@ -237,7 +235,7 @@ PEERS: dict[str, Peer] = {
     "scipy": Peer(scipy, "scipy", ("normal",)),
     "numpy": Peer(numpy, "numpy", ("ols",)),
     "torch recipe": Peer(torch_recipe, "torch", OWN),
-    "glum": Peer(glum, "glum", ("logit", "probit", "poisson")),
+    "glum": Peer(glum, "glum", ("logit", "poisson")),
     "pyfixest": Peer(pyfixest, "pyfixest", (*INDEX[:3], "ols")),
     "linearmodels": Peer(linearmodels, "linearmodels", ("ols",), most_rows=2_000_000),
     "scikit-learn": Peer(scikit_learn, "sklearn", ("logit", "poisson")),
