@@ -390,6 +390,6 @@ class GenericLikelihoodModel:
         """Raise: a constant-only version of an opaque likelihood is not known."""
         raise UndefinedStatisticError(f"{type(self).__name__} has no constant-only model: its likelihood is opaque.")
 
-    def predict_with(self, results: Results, data: ModelData, which: str) -> Tensor:
-        """Return predictions of one kind on some data."""
-        return predict_opaque(self, results, data, which)
+    def predict_at(self, params: Tensor, data: ModelData, which: str) -> Tensor:
+        """Return predictions of one kind at link-scale parameters, differentiable in these and in the regressors."""
+        return predict_opaque(self, params, data, which)

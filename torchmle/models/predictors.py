@@ -20,7 +20,6 @@ from ..optim.registry import make_optimizer
 from ..params.map import ParamMap, Units, uncentring
 from ..params.natural import Natural, PredictorSpec
 from ..results.estimates import Estimates
-from ..results.results import Results
 from ..workers import derivatives_on, engine
 from . import derivatives
 from .base import DATA_KEYWORDS, GenericLikelihoodModel
@@ -277,13 +276,11 @@ class LinearPredictorModel(GenericLikelihoodModel):
         null.exog = X
         return null
 
-    def predict_with(self, results: Results, data: ModelData, which: str) -> Tensor:
-        """Return the mean, or one of the linear predictors, on some data."""
-        link = torch.from_numpy(results.link_params.to_numpy().copy())
-        with derivatives_on(data.device), torch.no_grad():
-            etas = self._etas(link, data)
-            if which == "mean":
-                return self.mean(*etas)
+    def predict_at(self, params: Tensor, data: ModelData, which: str) -> Tensor:
+        """Return the mean, or one of the linear predictors, at link-scale parameters."""
+        etas = self._etas(params, data)
+        if which == "mean":
+            return self.mean(*etas)
         names = list(data.designs)
         if which == "linear" or which in names:
             return etas[0 if which == "linear" else names.index(which)]

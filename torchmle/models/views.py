@@ -13,8 +13,6 @@ from torch import Tensor
 from ..config import resolve_device
 from ..data.batch import ModelData
 from ..errors import DataError, OptionError, unknown
-from ..results.results import Results
-from ..workers import derivatives_on
 
 if TYPE_CHECKING:
     from .base import GenericLikelihoodModel
@@ -52,20 +50,18 @@ def moved(model: M, device: str | torch.device | None) -> M:
     return there
 
 
-def predict_opaque(model: GenericLikelihoodModel, results: Results, data: ModelData, which: str) -> Tensor:
-    """Return predictions of one kind on some data."""
-    params = torch.tensor(results.params.to_numpy(), dtype=data.endog.dtype, device=data.device)
+def predict_opaque(model: GenericLikelihoodModel, params: Tensor, data: ModelData, which: str) -> Tensor:
+    """Return predictions of one kind on some data, differentiable in the parameters and the regressors."""
+    at = params.to(data.device, data.endog.dtype)
     there = copy.copy(model)
-    for name in data.row_data or model.data.row_data:
-        if name not in data.row_data:
-            there.__dict__.pop(name, None)
-    there.__dict__.update(data=data, endog=data.endog, offset=data.offset)
+    for name in model.data.row_data:
+        there.__dict__.pop(name, None)
+    there.__dict__.update(data=data, endog=data.endog, offset=data.offset, **data.row_data)
     if data.designs:
         there.exog = next(iter(data.designs.values())).X
-    with derivatives_on(data.device), torch.no_grad():
-        if which == "mean":
-            return there.predict_mean(params)
-        if which == "linear" and data.designs:
-            eta = there.exog @ params[: there.exog.shape[1]]
-            return eta if data.offset is None else eta + data.offset
+    if which == "mean":
+        return there.predict_mean(at)
+    if which == "linear" and data.designs:
+        eta = there.exog @ at[: there.exog.shape[1]]
+        return eta if data.offset is None else eta + data.offset
     raise OptionError(unknown("which", which, ["mean", "linear"]))

@@ -45,8 +45,12 @@ class ModelView(Protocol):
         """Return the maximised log-likelihood with the intercept only in the first predictor."""
         ...
 
-    def predict_with(self, results: Results, data: ModelData, which: str) -> Tensor:
-        """Return predictions of one kind on some data."""
+    def take(self, rows: Any) -> Any:
+        """Return the model on some of its rows."""
+        ...
+
+    def predict_at(self, params: Tensor, data: ModelData, which: str) -> Tensor:
+        """Return predictions of one kind at link-scale parameters, differentiable in these and in the regressors."""
         ...
 
 

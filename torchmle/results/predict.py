@@ -19,6 +19,7 @@ from ..data.matrix import as_matrix
 from ..data.rows import Rows
 from ..data.vectors import align, is_missing, numeric_vector
 from ..errors import DataError, OptionError, unknown
+from ..workers import derivatives_on
 
 if TYPE_CHECKING:
     from .results import Results
@@ -37,7 +38,9 @@ def predict(results: Results, exog: Any, which: str, new: Mapping[str, Any]) -> 
         target, index = data, data.rows.labels
     else:
         target, index = _new_data(data, exog, new)
-    values = results.model.predict_with(results, target, which).detach().cpu().double().numpy()
+    link = torch.from_numpy(results.link_params.to_numpy().copy())
+    with derivatives_on(target.device), torch.no_grad():
+        values = results.model.predict_at(link, target, which).cpu().double().numpy()
     known = target.rows.used
     if exog is None or known is None:
         return pd.Series(values, index=index)
