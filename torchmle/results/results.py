@@ -13,6 +13,7 @@ from .estimates import Estimates, within_unit
 from .fit import Document
 
 if TYPE_CHECKING:
+    from ..loglik.identification import Identification
     from .compare import Comparison
 
 
@@ -80,6 +81,16 @@ class Results(Estimates):
         from .compare import compare_ols
 
         return compare_ols(self)
+
+    def identification(self) -> Identification:
+        """Return which combinations of the parameters the data identify, how firmly, and why others are not.
+
+        Prints as text; ``table`` is a DataFrame with a row a direction, the weakest first.
+        """
+        from .identify import identify
+
+        with engine():
+            return identify(self)
 
     def summary(self, alpha: float = 0.05) -> Document:
         """Return the summary table: prints as text, shows as HTML in a notebook."""
