@@ -303,3 +303,11 @@ def test_the_default_method_under_bounds_is_newton(monkeypatch):
     monkeypatch.setattr("torchmle.models.fitting.NEWTON_UP_TO", 3)  # as if these were very many parameters
     assert LOGIT.fit().method == "lbfgs"
     assert LOGIT.fit(bounds={"educ": (0.3, None)}).method == "newton"
+
+
+@pytest.mark.parametrize("start", [[0, 5.0, 5, 5, 0], [0, 5, -50, 30, 10], [1e4, 0.3, 0, 0, 0]], ids=str)
+def test_a_start_where_the_function_is_almost_linear(start):
+    """All probabilities are 0 or 1 there: Newton's steps are of no use, and must not be the end."""
+    bounds = {"educ": (0.3, None)}
+    ours = LOGIT.fit(start, bounds=bounds)
+    np.testing.assert_allclose(ours.params, LOGIT.fit(fixed={"educ": 0.3}).params, rtol=1e-8)

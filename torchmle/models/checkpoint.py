@@ -13,9 +13,8 @@ from typing import TYPE_CHECKING, Any
 import pandas as pd
 from torch import Tensor
 
-from ..errors import DataError, OptionError
+from ..errors import DataError, OptionError, TorchmleWarning, warn
 from ..files import writable_path, write_atomically
-from ..optim.base import TraceRow
 from ..params.map import ParamMap
 from ..results.results import Results
 
@@ -29,36 +28,51 @@ EVERY = 1.0
 HEAD = b"torchmle checkpoint 1\n"
 
 
+@dataclass(frozen=True)
+class Point:
+    """Hold where a search stands, in the coordinates of a map."""
+
+    map: ParamMap
+    gamma: Tensor
+    llf: float
+    iteration: int
+
+
 @dataclass
 class Checkpoint:
     """Write the best point so far to a file, at most once a second."""
 
     path: Path
     model: str
-    map: ParamMap
     method: str
     last: float = field(default=-1e9)
+    failed: bool = False
 
-    def keep(self, row: TraceRow, gamma: Tensor, value: float, now: bool = False) -> None:
-        """Write the point if the last one is old enough, or if asked to."""
+    def keep(self, point: Point, now: bool = False) -> None:
+        """Write a point if the last one is old enough, or if asked to; a full disk does not end the fit."""
         if not now and time.monotonic() - self.last < EVERY:
             return
-        theta = self.map.theta(gamma).tolist()
+        theta = point.map.theta(point.gamma).tolist()
         content = {
             "model": self.model,
             "method": self.method,
-            "params": {name: value.hex() for name, value in zip(self.map.names, theta, strict=True)},
-            "llf": (-value).hex(),
-            "iteration": row.iteration,
+            "params": {name: value.hex() for name, value in zip(point.map.names, theta, strict=True)},
+            "llf": point.llf.hex(),
+            "iteration": point.iteration,
         }
         body = json.dumps(content).encode()
-        write_atomically(self.path, HEAD + hashlib.sha256(body).hexdigest().encode() + b"\n" + body)
         self.last = time.monotonic()
+        try:
+            write_atomically(self.path, HEAD + hashlib.sha256(body).hexdigest().encode() + b"\n" + body)
+        except OSError as error:
+            if not self.failed:
+                warn(f"The checkpoint cannot be written ({error}). The fit goes on without it.", TorchmleWarning)
+            self.failed = True
 
 
-def open_checkpoint(path: str | os.PathLike[str] | None, model: str, pmap: ParamMap, method: str) -> Checkpoint | None:
+def open_checkpoint(path: str | os.PathLike[str] | None, model: str, method: str) -> Checkpoint | None:
     """Return the checkpoint of a fit, or None if nobody asked for one."""
-    return None if path is None else Checkpoint(writable_path(path, "checkpoint"), model, pmap, method)
+    return None if path is None else Checkpoint(writable_path(path, "checkpoint"), model, method)
 
 
 def read_checkpoint(path: Path) -> pd.Series:

@@ -55,7 +55,8 @@ def finish(
     assert moments.hessian is not None
     assert found.at.hessian is not None
     factor = cholesky(found.at.hessian)
-    flat = [] if factor is not None else flat_directions(found.at.hessian, pmap.names, pmap.link_jacobian(found.x))
+    silent = factor is not None or found.status in (Status.TIME_LIMIT, Status.STOPPED, Status.INTERRUPTED)
+    flat = [] if silent else flat_directions(found.at.hessian, pmap.names, pmap.link_jacobian(found.x))
     weights = model.data.weights
     freq = weights is not None and weights.kind == "freq_weights"
     fit = Fit(

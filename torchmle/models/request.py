@@ -29,6 +29,12 @@ class FitOptions:
     time_limit : seconds after which the fit stops at the best point so far; None for no limit.
     separation : ``"flag"`` or ``"drop"``: what to do about rows that are predicted perfectly.
     standardize : False lets stochastic methods see the user's own units.
+
+    Examples
+    --------
+    >>> import torchmle as tm
+    >>> tm.FitOptions(starts=10, time_limit=60.0).spread
+    1.0
     """
 
     starts: int = 1
@@ -41,7 +47,7 @@ class FitOptions:
         check_whole("starts", self.starts, 1)
         for name in ("spread", "time_limit"):
             value = getattr(self, name)
-            if value is not None and not 0 < as_number(name, value) < math.inf:
+            if (value is not None or name == "spread") and not 0 < as_number(name, value) < math.inf:
                 raise OptionError(f"{name}={value!r} must be positive and finite.")
         if self.separation not in ("flag", "drop"):
             raise OptionError(unknown("separation", self.separation, ["flag", "drop"]))

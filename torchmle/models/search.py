@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import copy
 import math
 import time
 from collections.abc import Callable
@@ -20,7 +21,7 @@ from ..params.bounds import Bound, feasible, inequalities, read_bounds
 from ..params.constraints import constrain
 from ..params.map import ParamMap
 from ..progress import ProgressLine
-from .checkpoint import open_checkpoint
+from .checkpoint import Point, open_checkpoint
 from .problem import VERDICT, LikelihoodProblem
 from .request import FitRequest
 from .start import audit_at, finite_start, refine_on_sample
@@ -30,6 +31,9 @@ if TYPE_CHECKING:
 
 SAME = 1e-6
 """Gap of two log-likelihoods, relative, below which two starts have found the same maximum."""
+
+CUT = (Status.INTERRUPTED, Status.STOPPED, Status.TIME_LIMIT)
+"""How a run ends after which there is no other."""
 
 
 @dataclass(frozen=True)
@@ -93,9 +97,9 @@ def maximise(search: Search) -> Found:
 
 def _run(search: Search, limits: Limits | None, gamma: Tensor, watch: Observer, left: float | None) -> Found:
     """Run the method once."""
-    optimizer = search.optimizer if limits is None else Bounded(search.optimizer.options, limits)
-    if left is not None:
-        optimizer.options = replace(optimizer.options, time_limit=max(left, 0.0))
+    options = replace(search.optimizer.options, time_limit=left)
+    optimizer = copy.copy(search.optimizer) if limits is None else Bounded(options, limits)
+    optimizer.options = options
     request = search.request
     result = minimise(
         optimizer,
@@ -106,24 +110,45 @@ def _run(search: Search, limits: Limits | None, gamma: Tensor, watch: Observer, 
         observer=watch,
         maxfun=request.maxfun,
     )
-    return Found(gamma, search.map, result) if limits is None else _on_bounds(search, limits, gamma, result)
+    if limits is None:
+        return Found(gamma, search.map, result)
+    try:
+        return _on_bounds(search, limits, gamma, result)
+    except KeyboardInterrupt:  # what it costs is the verdict, not the point
+        return Found(gamma, search.map, replace(result, status=Status.INTERRUPTED))
 
 
-def _from_several(search: Search, limits: Limits | None, gamma: Tensor, watch: Observer) -> Found:
+def _from_several(search: Search, limits: Limits | None, gamma: Tensor, watch: _Watch) -> Found:
     """Run the method from the start and from points around it, and return the best maximum."""
     count, limit = search.request.general.starts, search.request.general.time_limit
     begin = time.perf_counter()
-    found = [_run(search, limits, gamma, watch, limit)]
+    found, cut = [_run(search, limits, gamma, watch, limit)], None
+    watch.ended(found[0])
     generator = torch.Generator(device="cpu").manual_seed(search.request.seed or 0)
-    while len(found) < count and found[-1].result.status not in (Status.INTERRUPTED, Status.STOPPED, Status.TIME_LIMIT):
+    while len(found) < count and found[-1].result.status not in CUT:
         left = None if limit is None else limit - (time.perf_counter() - begin)
-        found.append(_run(search, limits, _around(search, limits, gamma, generator), watch, left))
+        if left is not None and left <= 0:
+            cut = Status.TIME_LIMIT
+            break
+        try:
+            found.append(_run(search, limits, _around(search, limits, gamma, generator), watch, left))
+        except KeyboardInterrupt:  # there are points to return
+            cut = Status.INTERRUPTED
+            break
+        watch.ended(found[-1])
     if count == 1:
         return found[0]
+    cut = found[-1].result.status if found[-1].result.status in CUT else cut
+    return _best(found, count, cut, time.perf_counter() - begin)
+
+
+def _best(found: list[Found], count: int, cut: Status | None, seconds: float) -> Found:
+    """Return the best of several runs, with a note on the others; ``cut`` says why there are no more."""
     best = max(found, key=lambda f: (f.result.status is Status.CONVERGED, _or_worst(-f.result.at.value)))
-    notes = (*best.result.notes, _account([f.result for f in found], best.result, count))
-    result = replace(best.result, notes=notes, seconds=time.perf_counter() - begin)
-    if found[-1].result.status is Status.INTERRUPTED:
+    account = _account([f.result for f in found], best.result)
+    done = f"{count} starts" if cut is None else f"{len(found)} of {count} starts ({cut.value})"
+    result = replace(best.result, notes=(*best.result.notes, f"{done}: {account}."), seconds=seconds)
+    if cut is Status.INTERRUPTED:
         result = replace(result, status=Status.INTERRUPTED)
     return replace(best, result=result)
 
@@ -155,19 +180,18 @@ def _around(search: Search, limits: Limits | None, gamma: Tensor, generator: tor
     return gamma
 
 
-def _account(found: list[OptimResult], best: OptimResult, count: int) -> str:
-    """Return the sentence on what several starts found."""
+def _account(found: list[OptimResult], best: OptimResult) -> str:
+    """Return in words what several starts found."""
     top = -best.at.value
     maxima = [-r.at.value for r in found if r.status is Status.CONVERGED]
+    if not maxima:
+        return f"none ended at a maximum; the best point has the log-likelihood {top:.6g}"
     same = sum(abs(v - top) <= SAME * (1 + abs(top)) for v in maxima)
     other = sorted({round(v, 4) for v in maxima if abs(v - top) > SAME * (1 + abs(top))}, reverse=True)
-    done = f"{count} starts" if len(found) == count else f"{len(found)} of {count} starts ({found[-1].status.value})"
-    text = f"{done}: {same} ended at the log-likelihood {top:.6g}"
+    text = f"{same} ended at the log-likelihood {top:.6g}"
     if other:
         text += f", {len(maxima) - same} at lower maxima ({', '.join(f'{v:.6g}' for v in other[:4])})"
-    if len(maxima) < len(found):
-        text += f", {len(found) - len(maxima)} at no maximum"
-    return text + "."
+    return text + (f", {len(found) - len(maxima)} at no maximum" if len(maxima) < len(found) else "")
 
 
 class _Watch:
@@ -176,27 +200,34 @@ class _Watch:
     def __init__(self, search: Search) -> None:
         name = search.model.model_name
         self.line = ProgressLine(search.request.progress)
-        self.checkpoint = open_checkpoint(search.request.checkpoint, name, search.map, search.optimizer.name)
+        self.checkpoint = open_checkpoint(search.request.checkpoint, name, search.optimizer.name)
+        self.map, self.settled = search.map, False
+        self.best: Point | None = None
         self.text: Callable[[TraceRow], str] = lambda row: (
             f"{name} ({search.optimizer.name}): iteration {row.iteration}, log-likelihood {row.llf:.6f}, "
             f"gradient {row.gradient:.1e}, {row.seconds:.0f} s"
         )
-        self.best: tuple[TraceRow, State] | None = None
 
     def __enter__(self) -> _Watch:
         return self
 
     def __call__(self, row: TraceRow, state: State) -> None:
-        if self.best is None or state.at.value <= self.best[1].at.value:
-            self.best = (row, state)
+        if not self.settled and (self.best is None or -state.at.value >= self.best.llf):
+            self.best = Point(self.map, state.x, -state.at.value, row.iteration)
         self.line.show(self.text(row))
-        if self.checkpoint is not None:
-            self.checkpoint.keep(row, self.best[1].x, self.best[1].at.value)
+        if self.checkpoint is not None and self.best is not None:
+            self.checkpoint.keep(self.best)
+
+    def ended(self, found: Found) -> None:
+        """Keep the maximum that a run ended at; from then on only a higher maximum is better."""
+        llf = -found.result.at.value
+        if found.result.status is Status.CONVERGED and not (self.settled and self.best and self.best.llf > llf):
+            self.best, self.settled = Point(found.map, found.result.x, llf, found.result.iterations), True
 
     def __exit__(self, *_: object) -> None:
         self.line.close()
         if self.checkpoint is not None and self.best is not None:
-            self.checkpoint.keep(self.best[0], self.best[1].x, self.best[1].at.value, now=True)
+            self.checkpoint.keep(self.best, now=True)
 
 
 def _limits(search: Search, bounds: list[Bound]) -> Limits | None:

@@ -13,6 +13,10 @@ from ..params.bounds import Bound
 from .base import Evaluation, Optimizer, Options, Problem, State, Status
 
 
+LONGEST = 10.0
+"""Longest step, in units of a point and one: where the function is almost linear, Newton's have no end."""
+
+
 @dataclass(frozen=True)
 class Limits:
     """Hold the inequalities ``A x >= low``: (m, F) rows, (m,) right-hand sides, and the bound that each comes from."""
@@ -57,6 +61,8 @@ class Bounded(Optimizer):
             if wrong is None:
                 return replace(state, status=Status.CONVERGED)
             return replace(state, decrement=math.nan, memory=active - {wrong})
+        cut = min(1.0, LONGEST * (1 + float(state.x.abs().max())) / max(float(direction.abs().max()), 1e-300))
+        direction, decrement = cut * direction, cut * decrement
         reach, blocking = self._reach(state.x, direction, active)
         if reach <= 1e-14 and blocking is not None:
             return replace(state, memory=active | {blocking})
