@@ -137,6 +137,10 @@ CASES = {
     "two constants": Case(
         lambda: own(two_constants, "a", y=X1 + X2, X=columns(x1=X1)), "flat", of("const", "a"), "redundant.*their sum"
     ),
+    "two constants, unlike columns": Case(
+        lambda: own(two_constants, "a", y=X1, X=columns(x1=np.round(12 + 3 * X1), x2=X2)),
+        *("flat", of("const", "a"), "redundant.*their sum"),
+    ),
     "a scale too many": Case(
         lambda: own(probit_with_sigma, "s", y=BINARY, X=columns(x1=X1), start=[0.0, 0.5, 1.0]),
         *("flat", of("x1", "s", "const"), "redundant.*a common factor of all changes nothing"),

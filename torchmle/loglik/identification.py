@@ -103,17 +103,25 @@ def spectrum(
     least : by position, the information below which a parameter without units is badly informed.
     """
     constants = [b.constant for b in blocks if b.constant is not None]
+    size = information.diagonal().abs().sqrt()
+    first = torch.where(size > 0, size, torch.ones_like(size))  # so that nothing overflows where a scale runs to zero
+    information, sizes = information / first[:, None] / first, sizes / first
+    least = {j: value / float(first[j]) ** 2 for j, value in least.items()}
     sweep = _sweep(information, constants)
     swept = symmetric(sweep.mT @ information @ sweep)
     if constants:  # by the sweep these are zero; what is left is rounding
         rest = [j for j in range(len(swept)) if j not in constants]
         for c in constants:
             swept[c, rest] = swept[rest, c] = 0.0
-    unit = _units(swept.diagonal(), blocks, sizes, least)
+    inside = {j for b in blocks for j in b.positions}
+    held = swept.diagonal().clone()
+    for j in set(range(len(held))) - inside:  # what a constant leaves of another parameter may be rounding
+        held[j] = information[j, j]
+    unit = _units(held, blocks, sizes, least)
     values, vectors = torch.linalg.eigh(swept / torch.outer(unit, unit))
     moves = sweep @ (vectors / unit[:, None])
-    shares = _shares(vectors, moves, information.diagonal().abs().sqrt(), blocks, constants)
-    return values, moves, shares / shares.amax(0)
+    shares = _shares(vectors, moves, (size > 0).double(), blocks, constants)
+    return values, moves / first[:, None], shares / shares.amax(0)
 
 
 def _shares(vectors: Tensor, moves: Tensor, size: Tensor, blocks: Sequence[Block], constants: Sequence[int]) -> Tensor:
