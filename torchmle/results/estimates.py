@@ -87,7 +87,7 @@ class Estimates:
     def pvalues(self) -> pd.Series:
         """Return two-sided p-values of the hypothesis that a parameter is zero."""
         size = self.tvalues.abs()
-        tail = special.stdtr(self._t_df, -size) if self.use_t else special.ndtr(-size)
+        tail = special.stdtr(self.df_resid_inference, -size) if self.use_t else special.ndtr(-size)
         return pd.Series(2 * tail, index=self.params.index)
 
     def conf_int(self, alpha: float = 0.05) -> pd.DataFrame:
@@ -97,8 +97,8 @@ class Estimates:
         ----------
         alpha : one minus the confidence level, strictly between 0 and 1.
         """
-        upper = 1 - within_unit(alpha) / 2
-        width = self.bse * float(special.stdtrit(self._t_df, upper) if self.use_t else special.ndtri(upper))
+        upper, df = 1 - within_unit(alpha) / 2, self.df_resid_inference
+        width = self.bse * float(special.stdtrit(df, upper) if self.use_t else special.ndtri(upper))
         return pd.DataFrame({0: self.params - width, 1: self.params + width})
 
     @property
@@ -159,7 +159,8 @@ class Estimates:
         return self.inference.covariance.use_t
 
     @property
-    def _t_df(self) -> float:
+    def df_resid_inference(self) -> float:
+        """Return the degrees of freedom of t tests: those of the residuals, clusters less one for clustered errors."""
         df = self.inference.covariance.df
         return self.df_resid if df is None else df
 

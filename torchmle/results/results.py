@@ -9,8 +9,9 @@ from typing import TYPE_CHECKING, Any
 import pandas as pd
 
 from ..workers import engine
-from .estimates import Estimates, within_unit
+from .estimates import within_unit
 from .fit import Document
+from .predicted import Predicted
 
 if TYPE_CHECKING:
     from ..loglik.identification import Identification
@@ -18,7 +19,7 @@ if TYPE_CHECKING:
 
 
 @dataclass(frozen=True, eq=False, repr=False)
-class Results(Estimates):
+class Results(Predicted):
     """Hold a fitted model.
 
     Parameters, errors and tests are pandas objects labelled by the names of the model. Where the returned point is
