@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from abc import ABC, abstractmethod
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from dataclasses import dataclass
 
 import torch
@@ -100,23 +100,35 @@ class Objective(ABC):
 
     def group_scores(self, working: Tensor, codes: Tensor, count: int, root: Tensor | None = None) -> Tensor:
         """Return the (count, K) sums of weighted scores by group; of ``R^-T s`` where a root R is given."""
-        at = codes.to(self.device)
+        at, codes = working.to(self.device, self.dtype), codes.to(self.device)
 
-        def piece(start: int, stop: int, scores: Tensor) -> Tensor:
-            scores = _whitened(scores, root)
-            weighted = scores if self.weights is None else scores * self.weights[start:stop, None]
-            total = torch.zeros(count, scores.shape[1], dtype=torch.float64, device=self.device)
-            return total.index_add_(0, at[start:stop], weighted.double())
+        def work(start: int, stop: int) -> Tensor:
+            total: Tensor | None = None
+            with derivatives_on(self.device):
+                for a, b in self._cuts(start, stop):
+                    scores = _whitened(self.row_scores(at, a, b).detach(), root)
+                    weighted = scores if self.weights is None else scores * self.weights[a:b, None]
+                    if total is None:  # how many columns there are is known from the first scores
+                        total = torch.zeros(count, scores.shape[1], dtype=self.sum_dtype, device=self.device)
+                    total.index_add_(0, codes[a:b], weighted.to(total.dtype))
+            assert total is not None
+            return total
 
-        total: Tensor | None = None
-        for part in self._over_scores(working, piece):
-            total = part if total is None else total.add_(part)
-        assert total is not None
-        return total.cpu()
+        first, *rest = map_ranges(work, self.rows, self.chunk, self.device)
+        for part in rest:
+            first.add_(part)
+        return to_host(first)
 
     def scores(self, working: Tensor) -> Tensor:
         """Return the unweighted (rows, K) scores."""
-        return torch.cat(list(self._over_scores(working, lambda a, b, s: to_host(s))))
+        at = working.to(self.device, self.dtype)
+
+        def work(start: int, stop: int) -> list[Tensor]:
+            with derivatives_on(self.device):
+                return [to_host(self.row_scores(at, a, b)) for a, b in self._cuts(start, stop)]
+
+        parts = map_ranges(work, self.rows, self.chunk, self.device)
+        return torch.cat([scores for part in parts for scores in part])
 
     def values(self, working: Tensor) -> Tensor:
         """Return the unweighted (rows,) log-likelihoods."""
@@ -129,15 +141,10 @@ class Objective(ABC):
         parts = map_ranges(work, self.rows, self.chunk, self.device)
         return torch.cat([values for part in parts for values in part])
 
-    def _over_scores(self, working: Tensor, piece: Callable[[int, int, Tensor], Tensor]) -> Iterator[Tensor]:
-        at = working.to(self.device, self.dtype)
-
-        def work(start: int, stop: int) -> list[Tensor]:
-            with derivatives_on(self.device):
-                return [piece(a, b, self.row_scores(at, a, b).detach()) for a, b in self._cuts(start, stop)]
-
-        for parts in map_ranges(work, self.rows, self.chunk, self.device):
-            yield from parts
+    @property
+    def sum_dtype(self) -> torch.dtype:
+        """Return the dtype in which sums over rows are kept: float64 wherever there is one."""
+        return self.dtype if self.device.type == "mps" else torch.float64
 
     def _cuts(self, start: int, stop: int) -> Iterator[tuple[int, int]]:
         for a in range(start, stop, self.chunk):
