@@ -109,8 +109,8 @@ class BFGS(QuasiNewton):
     def _update(self, memory: Tensor, step: Tensor, change: Tensor) -> Tensor:
         rho = 1.0 / float(step @ change)
         product = memory @ change
-        outer = torch.outer(step, product)
-        return memory - rho * (outer + outer.mT) + (rho**2 * float(change @ product) + rho) * torch.outer(step, step)
+        side = 0.5 * rho * (1.0 + rho * float(change @ product)) * step - rho * product
+        return torch.addr(memory, side, step).addr_(step, side)
 
 
 @dataclass(frozen=True)
