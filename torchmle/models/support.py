@@ -18,17 +18,18 @@ def _rows(data: ModelData, bad: torch.Tensor) -> str:
 def require_binary(data: ModelData, model: str) -> None:
     """Raise unless the response is 0/1 and takes both values."""
     y = data.endog
-    values = torch.unique(y[:200_000]).tolist()
     bad = (y != 0) & (y != 1)
     if bool(bad.any()):
+        values = torch.unique(y[:200_000]).tolist()
         hint = "Recode it, e.g. I(y == 2) ~ x." if set(values) == {1.0, 2.0} else "Recode it, e.g. I(y > 0) ~ x."
         raise DataError(
             f"{model} needs a response of 0 and 1 (or bool); {data.endog_name!r} holds "
             f"{listing(f'{v:g}' for v in values)} and is neither in {_rows(data, bad)}. {hint}"
         )
-    if len(values) == 1 and bool((y == y[0]).all()):
+    low, high = torch.aminmax(y)
+    if bool(low == high):
         raise DataError(
-            f"{model}: the response {data.endog_name!r} is {values[0]:g} in every row, so there is no estimate."
+            f"{model}: the response {data.endog_name!r} is {float(low):g} in every row, so there is no estimate."
         )
 
 
