@@ -7,7 +7,6 @@ import time
 from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING
 
-import torch
 from torch import Tensor
 
 from ..errors import ConvergenceWarning, OptionError, SeparationWarning, warn
@@ -23,7 +22,7 @@ from ..results.fit import Fit, Record
 from ..results.inference import build_inference, check_inference
 from ..results.results import Results
 from .finish import finish, make_record, working_moments
-from .problem import VERDICT, LikelihoodProblem
+from .problem import VERDICT, LikelihoodProblem, weight_unit
 from .request import FitRequest
 from .search import Search, maximise
 from .separated import left_to_fit, refuse_drop
@@ -107,7 +106,7 @@ def _judged(search: Search, engine: str) -> _Judged:
     objective, pmap, found, wrong = search.objective, ended.map, ended.result, None
     try:
         if isinstance(objective, LiftedObjective):
-            objective, engine, found = _verified(objective, engine, pmap, found, search.model.endog.dtype)
+            objective, engine, found = _verified(objective, engine, pmap, found, search.tol)
         if found.status is Status.CONVERGED:
             wrong = audit_at(search.model, objective, pmap, found.x)
     except KeyboardInterrupt:  # what it costs is the check, not the point
@@ -139,15 +138,15 @@ def _restrictions(request: FitRequest) -> list[str]:
 
 
 def _verified(
-    objective: LiftedObjective, engine: str, pmap: ParamMap, found: OptimResult, dtype: torch.dtype
+    objective: LiftedObjective, engine: str, pmap: ParamMap, found: OptimResult, tol: float
 ) -> tuple[OpaqueObjective, str, OptimResult]:
     """Compare lifted derivatives with plain ones at the returned point; where they differ, report the plain ones."""
     plain = OpaqueObjective(**objective.parts())
     gap = disagreement(working_moments(found), plain, pmap.working(found.x))
-    if gap <= tolerance(dtype):
+    if gap <= tolerance(objective.dtype):
         return objective, engine, found
     at = LikelihoodProblem(plain, pmap).evaluate(found.x, 2)
-    status, decrement = judge(at, found.status, VERDICT[dtype], plain.rows)
+    status, decrement = judge(at, found.status, tol, plain.rows)
     engine = f"{PLAIN} for the reported derivatives (lifted ones differ by {gap:.1e} at the returned point)"
     return plain, engine, replace(found, at=at, status=status, decrement=decrement)
 
@@ -187,6 +186,6 @@ def _optimizer(model: GenericLikelihoodModel, method: str, request: FitRequest) 
         raise OptionError("method='bhhh' needs scores by row, and a scalar loglike has none. Use 'bfgs' or 'newton'.")
     if request.tol is not None and method.startswith("scipy:"):
         raise OptionError(f"{method!r} has tolerances of its own; give them in options, e.g. {{'gtol': 1e-8}}.")
-    tol = request.tol or VERDICT[model.endog.dtype]
+    tol = (request.tol or VERDICT[model.endog.dtype]) * weight_unit(model)
     common = Options(request.maxiter, tol, request.seed or 0, request.general.time_limit)
     return make_optimizer(method, common, request.batch_size, request.options)

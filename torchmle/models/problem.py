@@ -58,6 +58,12 @@ class LikelihoodProblem:
         return LikelihoodProblem(self.objective.take(index.to(self.objective.device)), self.map)
 
 
+def weight_unit(model: GenericLikelihoodModel) -> float:
+    """Return the mean sampling weight, in whose units gradients are judged, so that the scale of weights is free."""
+    weights = model.data.weights
+    return float(weights.values.mean()) if weights is not None and weights.kind == "sampling_weights" else 1.0
+
+
 def opaque_objective(model: GenericLikelihoodModel, params: int) -> OpaqueObjective:
     """Return the log-likelihood of an opaque model as a function of its own parameters."""
     scalar, weights = model.is_scalar, model.data.weights

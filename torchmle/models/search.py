@@ -22,7 +22,7 @@ from ..params.constraints import constrain
 from ..params.map import ParamMap
 from ..progress import ProgressLine
 from .checkpoint import Point, open_checkpoint
-from .problem import VERDICT, LikelihoodProblem
+from .problem import VERDICT, LikelihoodProblem, weight_unit
 from .request import FitRequest
 from .start import audit_at, finite_start, refine_on_sample
 
@@ -58,7 +58,7 @@ class Search:
     @property
     def tol(self) -> float:
         """Return the scaled gradient of the verdict."""
-        return VERDICT[self.model.endog.dtype]
+        return VERDICT[self.model.endog.dtype] * weight_unit(self.model)
 
     def problem(self) -> LikelihoodProblem:
         """Return what the optimizer sees."""

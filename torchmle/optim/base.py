@@ -74,6 +74,7 @@ class Status(Enum):
     CONVERGED = "converged"
     MAXITER = "maxiter"
     STALLED = "stalled"
+    LOOSE = "loose"
     FLAT = "flat"
     NO_MAXIMUM = "no_maximum"
     SEPARATED = "separated"
@@ -94,7 +95,10 @@ _SENTENCES = {
     Status.MAXITER: "The iteration limit was reached. Raise maxiter, give start_params, or use another method; "
     "'newton' takes the fewest iterations.",
     Status.STALLED: "No step improves the log-likelihood although the gradient is not zero. "
-    "Check that the likelihood is smooth and accurate, try other start_params or another method.",
+    "Check that the likelihood is smooth and accurate (a response that hardly varies around its level loses its digits "
+    "in rounding), try other start_params or another method.",
+    Status.LOOSE: "The method stopped at the tol that it was given, where the gradient is not zero yet. Leave tol out, "
+    "or give a smaller one.",
     Status.FLAT: "The log-likelihood is flat, or not concave, at this point: some parameters are not identified. "
     "Remove one of the parameters named, or start elsewhere.",
     Status.NO_MAXIMUM: "The log-likelihood still rises at this point and is not concave there: it may have no maximum "
@@ -283,7 +287,7 @@ def judge(at: Evaluation, claimed: Status, tol: float, rows: int) -> tuple[Statu
         return (claimed if claimed is Status.INTERRUPTED else Status.CONVERGED), decrement
     if claimed in (Status.CONVERGED, Status.STALLED, Status.FLAT):
         if factor is not None:
-            return Status.STALLED, decrement
+            return (Status.LOOSE if claimed is Status.CONVERGED else Status.STALLED), decrement
         rising = at.gradient is not None and float(at.gradient.abs().max()) > RISING * rows
         return (Status.NO_MAXIMUM if rising else Status.FLAT), decrement
     return claimed, decrement
