@@ -18,14 +18,13 @@ from ..data.extras import WEIGHT_KINDS, ExtraInputs
 from ..data.formula import caller_names
 from ..errors import OptionError, UndefinedStatisticError, collecting_notes, unknown
 from ..loglik.objective import Objective
-from ..params.curve import make_curve
 from ..params.map import ParamMap, Units
 from ..results.estimates import Estimates
 from ..results.results import Results
 from ..workers import engine
 from . import derivatives
 from .fitting import run_fit
-from .problem import opaque_objective
+from .problem import opaque_map, opaque_objective
 from .request import FitRequest, refuse_fit_options, split_options
 from .support import check_extra_params, refuse_extras
 from .views import moved, predict_opaque
@@ -224,8 +223,8 @@ class GenericLikelihoodModel:
     def predict_mean(self, params: Tensor) -> Tensor:
         """Return the (n,) expected responses given ``self.exog``; override to make ``predict`` work."""
         raise UndefinedStatisticError(
-            f"{type(self).__name__} does not say what it predicts. Define predict_mean(self, params) that returns (n,) "
-            "expected responses from self.exog, or use which='linear'."
+            f"{self.model_name} does not say what it predicts. Define predict_mean(self, params) -> (n,), or use "
+            "which='linear'."
         )
 
     @property
@@ -276,16 +275,7 @@ class GenericLikelihoodModel:
 
     def make_map(self, names: Sequence[str], units: Units = "scaled") -> ParamMap:
         """Return the map between the user's parameters and comparable units: coefficients times column scales."""
-        curve = make_curve(names, self.transforms)
-        scale = torch.ones(len(names) if curve is None else curve.free, dtype=torch.float64, device="cpu")
-        if units != "raw" and self.data.designs:
-            design = next(iter(self.data.designs.values()))
-            for term, own in zip(design.terms, design.scale.tolist(), strict=True):
-                at = names.index(term) if term in names else None
-                position = at if curve is None or at is None else curve.plain.get(at)
-                if position is not None:
-                    scale[position] = own
-        return ParamMap(tuple(names), tuple(names), scale, curve=curve)
+        return opaque_map(self, names, units)
 
     def make_objective(self, pmap: ParamMap) -> Objective:
         """Return the log-likelihood in working parameters, which here are the user's own."""
@@ -389,6 +379,14 @@ class GenericLikelihoodModel:
     def null_llf(self, results: Estimates) -> float:
         """Raise: a constant-only version of an opaque likelihood is not known."""
         raise UndefinedStatisticError(f"{type(self).__name__} has no constant-only model: its likelihood is opaque.")
+
+    def etas(self, link: Tensor, data: ModelData) -> list[Tensor]:
+        """Raise: an opaque likelihood does not say which linear predictors it has."""
+        raise UndefinedStatisticError(f"{self.model_name} has response residuals only (resid): it is opaque.")
+
+    def observation_variance(self, results: Estimates, data: ModelData) -> np.ndarray[Any, Any] | None:
+        """Return the (n,) variances of new observations, or None where intervals for them are not defined."""
+        return None
 
     def predict_at(self, params: Tensor, data: ModelData, which: str) -> Tensor:
         """Return predictions of one kind at link-scale parameters, differentiable in these and in the regressors."""

@@ -10,7 +10,37 @@ from .predictors import LinearPredictorModel
 from .support import require_binary
 
 
-class Logit(LinearPredictorModel):
+class _Binary(LinearPredictorModel):
+    """Share what binary responses have in common; ``mean`` is the probability of 1."""
+
+    predictors = {"eta": "1"}
+    response: str | None = "binary"
+    takes_exposure = False
+
+    def check_endog(self) -> None:
+        """Refuse anything but 0 and 1."""
+        require_binary(self.data, type(self).__name__)
+
+    def recession_signs(self) -> Tensor:
+        """Return 1 where the response is 1, else -1."""
+        return 2 * self.endog - 1
+
+    def variance(self, *etas: Tensor) -> Tensor:
+        """Return ``p (1 - p)``."""
+        p = self.mean(*etas)
+        return p * (1 - p)
+
+    def saturated(self, y: Tensor, *etas: Tensor) -> Tensor:
+        """Return zero: each row has probability one."""
+        return torch.zeros_like(y)
+
+    def cdf(self, y: Tensor, *etas: Tensor) -> Tensor:
+        """Return 0 below 0, ``1 - p`` below 1, else 1."""
+        below = 1 - self.mean(*etas)
+        return torch.where(y < 0, torch.zeros_like(below), torch.where(y < 1, below, torch.ones_like(below)))
+
+
+class Logit(_Binary):
     """Fit a logit: ``P(y = 1) = 1 / (1 + exp(-eta))``.
 
     The log-likelihood of a row is ``log Lambda(q eta)`` with ``q = 2 y - 1`` (Greene 2018, section 17.3). The
@@ -24,18 +54,6 @@ class Logit(LinearPredictorModel):
     0.1681
     """
 
-    predictors = {"eta": "1"}
-    response: str | None = "binary"
-    takes_exposure = False
-
-    def check_endog(self) -> None:
-        """Refuse anything but 0 and 1."""
-        require_binary(self.data, type(self).__name__)
-
-    def recession_signs(self) -> Tensor:
-        """Return 1 where the response is 1, else -1."""
-        return 2 * self.endog - 1
-
     def logdensity(self, y: Tensor, *etas: Tensor) -> Tensor:
         """Return ``log Lambda(q eta)``."""
         return log_sigmoid((2 * y - 1) * etas[0])
@@ -45,7 +63,7 @@ class Logit(LinearPredictorModel):
         return torch.sigmoid(etas[0])
 
 
-class Probit(LinearPredictorModel):
+class Probit(_Binary):
     """Fit a probit: ``P(y = 1) = Phi(eta)``.
 
     The log-likelihood of a row is ``log Phi(q eta)`` with ``q = 2 y - 1`` (Greene 2018, section 17.3).
@@ -57,18 +75,6 @@ class Probit(LinearPredictorModel):
     >>> res.converged
     True
     """
-
-    predictors = {"eta": "1"}
-    response: str | None = "binary"
-    takes_exposure = False
-
-    def check_endog(self) -> None:
-        """Refuse anything but 0 and 1."""
-        require_binary(self.data, type(self).__name__)
-
-    def recession_signs(self) -> Tensor:
-        """Return 1 where the response is 1, else -1."""
-        return 2 * self.endog - 1
 
     def logdensity(self, y: Tensor, *etas: Tensor) -> Tensor:
         """Return ``log Phi(q eta)``."""

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import torch
+from scipy import special
 from torch import Tensor
 
 from ..params.natural import predictor
@@ -40,6 +41,20 @@ class Poisson(LinearPredictorModel):
         """Return the log-probability of the count."""
         return poisson_logpmf_log(y, etas[0])
 
+    def variance(self, *etas: Tensor) -> Tensor:
+        """Return the mean."""
+        return torch.exp(etas[0])
+
+    def saturated(self, y: Tensor, *etas: Tensor) -> Tensor:
+        """Return the log-probability at ``mu = y``."""
+        there = poisson_logpmf_log(y, torch.log(torch.where(y > 0, y, torch.ones_like(y))))
+        return torch.where(y > 0, there, torch.zeros_like(y))
+
+    def cdf(self, y: Tensor, *etas: Tensor) -> Tensor:
+        """Return the upper incomplete gamma function of ``y + 1`` at the mean."""
+        found: Tensor = torch.special.gammaincc((y.floor() + 1).clamp(min=1e-300), torch.exp(etas[0]))
+        return torch.where(y < 0, torch.zeros_like(y), found)
+
     def mean(self, *etas: Tensor) -> Tensor:
         """Return the expected count."""
         return torch.exp(etas[0])
@@ -73,6 +88,23 @@ class NegativeBinomial(LinearPredictorModel):
         """Return the log-probability of the count."""
         eta, log_alpha = etas
         return nb2_logpmf_log(y, eta, log_alpha)
+
+    def variance(self, *etas: Tensor) -> Tensor:
+        """Return ``mu + alpha mu^2``."""
+        mu = torch.exp(etas[0])
+        return mu + torch.exp(etas[1]) * mu**2
+
+    def saturated(self, y: Tensor, *etas: Tensor) -> Tensor:
+        """Return the log-probability at ``mu = y``, for the same alpha."""
+        there = nb2_logpmf_log(y, torch.log(torch.where(y > 0, y, torch.ones_like(y))), etas[1])
+        return torch.where(y > 0, there, torch.zeros_like(y))
+
+    def cdf(self, y: Tensor, *etas: Tensor) -> Tensor:
+        """Return ``I_p(1/alpha, y + 1)`` with ``p = 1 / (1 + alpha mu)``."""
+        size = torch.exp(-etas[1])
+        p = torch.sigmoid(-etas[0] - etas[1])
+        found = special.betainc(*(v.double().cpu().numpy() for v in (size, (y + 1).clamp(min=1e-300), p)))
+        return torch.where(y < 0, torch.zeros_like(y), torch.from_numpy(found).to(y))
 
     def mean(self, *etas: Tensor) -> Tensor:
         """Return the expected count."""

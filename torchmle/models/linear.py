@@ -7,12 +7,15 @@ from collections.abc import Mapping
 from dataclasses import replace
 from typing import Any
 
+import numpy as np
 import torch
 from torch import Tensor
 
+from ..data.batch import ModelData
 from ..errors import OptionError, collecting_notes
 from ..params.natural import predictor
 from ..report.summary import summarise
+from ..results.estimates import Estimates
 from ..results.inference import build_inference, check_inference
 from ..results.linear import closed_form, with_solution
 from ..results.results import Results
@@ -51,6 +54,26 @@ class OLS(LinearPredictorModel):
     def mean(self, *etas: Tensor) -> Tensor:
         """Return the mean."""
         return etas[0]
+
+    def variance(self, *etas: Tensor) -> Tensor:
+        """Return sigma squared."""
+        return torch.exp(2 * etas[1])
+
+    def saturated(self, y: Tensor, *etas: Tensor) -> Tensor:
+        """Return the log-density at a residual of zero."""
+        return self.logdensity(etas[0], *etas)
+
+    def cdf(self, y: Tensor, *etas: Tensor) -> Tensor:
+        """Return the normal distribution function."""
+        probability: Tensor = torch.special.ndtr((y - etas[0]) * torch.exp(-etas[1]))
+        return probability
+
+    def observation_variance(self, results: Estimates, data: ModelData) -> np.ndarray[Any, Any]:
+        """Return sigma squared, by row where it has regressors; ``s^2`` for least squares."""
+        etas = self.etas(torch.from_numpy(results.link_params.to_numpy().copy()), data)
+        if len(etas) < 2:
+            return np.full(len(data.endog), results.scale)
+        return torch.exp(2 * etas[1]).double().cpu().numpy()
 
     def known_part(self, position: int) -> Tensor | None:
         """Return ``-1/2 log w`` for log sigma: with ``var_weights`` a row's variance is ``sigma^2 / w``."""

@@ -20,6 +20,7 @@ from ..optim.registry import make_optimizer
 from ..params.map import ParamMap, Units, uncentring
 from ..params.natural import Natural, PredictorSpec
 from ..results.estimates import Estimates
+from ..results.residuals import undefined
 from ..workers import derivatives_on, engine
 from . import derivatives
 from .base import DATA_KEYWORDS, GenericLikelihoodModel
@@ -65,6 +66,18 @@ class LinearPredictorModel(GenericLikelihoodModel):
             f"{type(self).__name__} does not say what it predicts. Define mean(self, {', '.join(self._specs())}), or "
             "use which='linear'."
         )
+
+    def variance(self, *etas: Tensor) -> Tensor:
+        """Return the (n,) variances of the responses; override for Pearson residuals."""
+        raise undefined(self, "variance", f"variance(self, {', '.join(self._specs())})")
+
+    def saturated(self, y: Tensor, *etas: Tensor) -> Tensor:
+        """Return the (n,) log-densities of a model that fits every row; override for deviance residuals."""
+        raise undefined(self, "saturated log-density", f"saturated(self, y, {', '.join(self._specs())})")
+
+    def cdf(self, y: Tensor, *etas: Tensor) -> Tensor:
+        """Return the (n,) probabilities of a response up to y; override for quantile residuals."""
+        raise undefined(self, "distribution function", f"cdf(self, y, {', '.join(self._specs())})")
 
     # ---- predictors and names
 
@@ -133,6 +146,11 @@ class LinearPredictorModel(GenericLikelihoodModel):
 
     def make_map(self, names: Any, units: Units = "scaled") -> ParamMap:
         """Return the map from coefficients of the user's columns to those of standardised ones."""
+        if self.transforms:
+            raise OptionError(
+                f"{type(self).__name__} lists predictors, so transforms={dict(self.transforms)} has no place in it. Give "
+                "the predictor a natural parameter instead: tm.predictor('1', natural='sigma', transform=torch.exp)."
+            )
         designs = self.data.designs
         links: list[str] = []
         naturals: dict[int, Natural] = {}
@@ -167,7 +185,8 @@ class LinearPredictorModel(GenericLikelihoodModel):
         """Return the known part of a predictor after the first; models with ``var_weights`` put them there."""
         return None
 
-    def _etas(self, link: Tensor, data: ModelData) -> list[Tensor]:
+    def etas(self, link: Tensor, data: ModelData) -> list[Tensor]:
+        """Return the linear predictors at link-scale parameters, offset included."""
         at = link.to(data.endog.device, data.endog.dtype)
         etas = []
         for design in data.designs.values():
@@ -278,7 +297,7 @@ class LinearPredictorModel(GenericLikelihoodModel):
 
     def predict_at(self, params: Tensor, data: ModelData, which: str) -> Tensor:
         """Return the mean, or one of the linear predictors, at link-scale parameters."""
-        etas = self._etas(params, data)
+        etas = self.etas(params, data)
         if which == "mean":
             return self.mean(*etas)
         names = list(data.designs)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from typing import TYPE_CHECKING
 
 import torch
@@ -12,7 +13,8 @@ from ..loglik.check import check_scalar
 from ..loglik.objective import Objective
 from ..loglik.opaque import OpaqueObjective
 from ..optim.base import Evaluation
-from ..params.map import ParamMap
+from ..params.curve import make_curve
+from ..params.map import ParamMap, Units
 
 if TYPE_CHECKING:
     from .base import GenericLikelihoodModel
@@ -88,3 +90,17 @@ def opaque_objective(model: GenericLikelihoodModel, params: int) -> OpaqueObject
         rowwise=not scalar,
         what=model.likelihood_label,
     )
+
+
+def opaque_map(model: GenericLikelihoodModel, names: Sequence[str], units: Units) -> ParamMap:
+    """Return the map of an opaque model: its transforms, and coefficients in units of their columns."""
+    curve = make_curve(names, model.transforms)
+    scale = torch.ones(len(names) if curve is None else curve.free, dtype=torch.float64, device="cpu")
+    if units != "raw" and model.data.designs:
+        design = next(iter(model.data.designs.values()))
+        for term, own in zip(design.terms, design.scale.tolist(), strict=True):
+            at = names.index(term) if term in names else None
+            position = at if curve is None or at is None else curve.plain.get(at)
+            if position is not None:
+                scale[position] = own
+    return ParamMap(tuple(names), tuple(names), scale, curve=curve)

@@ -49,6 +49,14 @@ class ModelView(Protocol):
         """Return the model on some of its rows."""
         ...
 
+    def etas(self, link: Tensor, data: ModelData) -> list[Tensor]:
+        """Return the linear predictors at link-scale parameters."""
+        ...
+
+    def observation_variance(self, results: Estimates, data: ModelData) -> Any:
+        """Return the (n,) variances of new observations, or None."""
+        ...
+
     def predict_at(self, params: Tensor, data: ModelData, which: str) -> Tensor:
         """Return predictions of one kind at link-scale parameters, differentiable in these and in the regressors."""
         ...

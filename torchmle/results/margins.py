@@ -70,21 +70,54 @@ def margins(
         raise OptionError(unknown("kind of margins:", kind, KINDS))
     if vce not in ("delta", "unconditional"):
         raise OptionError(unknown("vce", vce, ["delta", "unconditional"]))
-    if not results.converged:
-        raise UndefinedStatisticError(f"margins need a maximum, and this fit has none ({results.status})")
+    _need_maximum(results)
     sheet = make_sheet(results.model.data)
     means, scenarios = _scenarios(sheet, at)
     effects = (Effect(None),) if kind == "mean" else _effects(sheet, variables, kind)
     plan = Plan(results, sheet, effects, scenarios, means, _groups(results, sheet, over), kind, which)
-    parts = [_evaluate(plan, scenario, effect) for scenario in scenarios for effect in effects]
-    labels = [(s, e, g) for s, e in product(scenarios, effects) for g, _ in plan.groups]
+    return _averages(plan, over, vce, within_unit(alpha))
+
+
+def margins_of_columns(
+    results: Estimates, at: str, method: str, atexog: Mapping[Any, float] | None, dummy: bool
+) -> Margins:
+    """Return averages of effects of the design's columns; see :meth:`Results.get_margeff`."""
+    if method not in KINDS[:4]:
+        raise OptionError(unknown("method", method, KINDS[:4]))
+    _need_maximum(results)
+    sheet = make_sheet(replace(results.model.data, formulas=None))
+    means, (scenario,) = _scenarios(sheet, at)
+    held = {sheet.frame.columns[k] if isinstance(k, int) else k: float(v) for k, v in (atexog or {}).items()}
+    for name in held:
+        if name not in sheet.variables:
+            raise OptionError(unknown("column in atexog:", name, sheet.variables))
+    first = [v for v in sheet.variables if v in next(iter(results.model.data.designs.values())).terms]
+    two = {v: dummy and set(np.unique(sheet.frame[v])) <= {0.0, 1.0} for v in first}
+    effects = tuple(Effect(v, (0.0, 1.0) if two[v] else None) for v in first)
+    groups = (("", np.ones(len(sheet.frame), dtype=bool)),)
+    plan = Plan(results, sheet, effects, ({**scenario, **held},), means, groups, method, "mean")
+    found = _averages(plan, None, "delta", 0.05)
+    return replace(found, labels=found.labels[["variable"]])
+
+
+def _need_maximum(results: Estimates) -> None:
+    if not results.converged:
+        raise UndefinedStatisticError(f"margins need a maximum, and this fit has none ({results.status})")
+
+
+def _averages(plan: Plan, over: str | None, vce: str, alpha: float) -> Margins:
+    """Return the averages that were asked for."""
+    cells = list(product(plan.scenarios, plan.effects))
+    parts = [_evaluate(plan, scenario, effect) for scenario, effect in cells]
+    labels = [(s, e, g) for s, e in cells for g, _ in plan.groups]
     values = torch.cat([p.values for p in parts])
     jacobian = torch.cat([p.jacobian for p in parts])
     rows = np.concatenate([p.rows for p in parts], 1) if vce == "unconditional" else None
     covariance = _covariance(plan, values, jacobian, rows)
-    smooth = {e.variable for p, (_, e) in zip(parts, product(scenarios, effects), strict=True) if not p.smooth}
-    how = (kind, which, vce, within_unit(alpha), results.cov_type, results.use_t, results.df_resid_inference)
-    return Margins(_table(labels, over), values.numpy(), covariance.numpy(), *how, tuple(sorted(map(str, smooth))))
+    rough = sorted({str(e.variable) for p, (_, e) in zip(parts, cells, strict=True) if not p.smooth})
+    results = plan.results
+    how = (plan.kind, plan.which, vce, alpha, results.cov_type, results.use_t, results.df_resid_inference)
+    return Margins(_table(labels, over), values.numpy(), covariance.numpy(), *how, tuple(rough))
 
 
 def _scenarios(sheet: Sheet, at: str | Mapping[str, Any]) -> tuple[bool, tuple[Mapping[str, Any], ...]]:

@@ -22,22 +22,12 @@ from ..errors import DataError, OptionError, unknown
 from ..workers import derivatives_on
 
 if TYPE_CHECKING:
-    from .results import Results
+    from .estimates import Estimates
 
 
-def predict(results: Results, exog: Any, which: str, new: Mapping[str, Any]) -> pd.Series:
+def predict(results: Estimates, exog: Any, which: str, new: Mapping[str, Any]) -> pd.Series:
     """Return predictions with the labels of the rows; see :meth:`Results.predict`."""
-    data = results.model.data
-    allowed = ["offset", "exposure", *list(data.designs)[1:]]
-    for name in new:
-        if name not in allowed:
-            raise OptionError(unknown("argument of predict:", name, ["exog", "which", *allowed]))
-    if exog is None:
-        if new:
-            raise OptionError(f"predict() got {', '.join(new)} without new data; pass exog as well.")
-        target, index = data, data.rows.labels
-    else:
-        target, index = _new_data(data, exog, new)
+    target, index = target_of(results, exog, new)
     link = torch.from_numpy(results.link_params.to_numpy().copy())
     with derivatives_on(target.device), torch.no_grad():
         values = results.model.predict_at(link, target, which).cpu().double().numpy()
@@ -47,6 +37,20 @@ def predict(results: Results, exog: Any, which: str, new: Mapping[str, Any]) -> 
     full = np.full(len(index), np.nan)
     full[known] = values
     return pd.Series(full, index=index)
+
+
+def target_of(results: Estimates, exog: Any, new: Mapping[str, Any]) -> tuple[ModelData, pd.Index]:
+    """Return the data of the rows to predict, those of the fit where there is no ``exog``, and the labels of all."""
+    data = results.model.data
+    allowed = ["offset", "exposure", *list(data.designs)[1:]]
+    for name in new:
+        if name not in allowed:
+            raise OptionError(unknown("argument of predict:", name, ["exog", "which", *allowed]))
+    if exog is not None:
+        return _new_data(data, exog, new)
+    if new:
+        raise OptionError(f"predict() got {', '.join(new)} without new data; pass exog as well.")
+    return data, data.rows.labels
 
 
 def _new_data(data: ModelData, exog: Any, new: Mapping[str, Any]) -> tuple[ModelData, pd.Index]:

@@ -1,4 +1,4 @@
-"""Say what a fit predicts: margins."""
+"""Say what a fit predicts: margins, predictions with errors, residuals."""
 
 from __future__ import annotations
 
@@ -6,15 +6,19 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
+import pandas as pd
+
 from ..workers import engine
 from .effects import Margins
 from .estimates import Estimates
-from .margins import margins
+from .margins import margins, margins_of_columns
+from .prediction import Prediction, get_prediction
+from .residuals import residuals
 
 
 @dataclass(frozen=True, eq=False, repr=False)
 class Predicted(Estimates):
-    """Add margins to estimates."""
+    """Add predictions to estimates."""
 
     def margins(
         self,
@@ -61,3 +65,62 @@ class Predicted(Estimates):
         """
         with engine():
             return margins(self, variables, at, over, kind, which, vce, alpha)
+
+    def get_margeff(
+        self, at: str = "overall", method: str = "dydx", atexog: Mapping[Any, float] | None = None, dummy: bool = False
+    ) -> Margins:
+        """Average effects of the columns of the design, as statsmodels does; :meth:`margins` speaks of the data.
+
+        Parameters
+        ----------
+        at : ``"overall"``, ``"mean"``, ``"median"`` or ``"zero"``.
+        method : ``"dydx"``, ``"eyex"``, ``"dyex"`` or ``"eydx"``.
+        atexog : columns, by name or by position, to hold at a value.
+        dummy : whether columns of 0 and 1 get a discrete change.
+        """
+        with engine():
+            return margins_of_columns(self, at, method, atexog, dummy)
+
+    def get_prediction(
+        self, exog: Any = None, which: str = "mean", *, ci_method: str = "delta", alpha: float = 0.05, **new: Any
+    ) -> Prediction:
+        """Predict with standard errors, for new data or for the rows of the fit.
+
+        Parameters
+        ----------
+        exog, which, new : see :meth:`predict`.
+        ci_method : ``"delta"`` for intervals around the prediction, ``"endpoint"`` for those of the linear predictor,
+            mapped to the mean, which stay in its range.
+        alpha : one minus the level of the intervals.
+
+        Returns
+        -------
+        Prediction
+            ``summary_frame()`` has statsmodels' columns, those for a new observation too where the model is linear.
+
+        Examples
+        --------
+        >>> import torchmle as tm
+        >>> res = tm.OLS.from_formula("lwage ~ educ", tm.datasets.load("wage1")).fit()
+        >>> res.get_prediction({"educ": [12]}).summary_frame().round(3).iloc[0].tolist()
+        [1.577, 0.022, 1.534, 1.62, 0.631, 2.523]
+        """
+        with engine():
+            return get_prediction(self, exog, which, ci_method, alpha, new)
+
+    def residuals(self, kind: str = "response", *, seed: int = 0) -> pd.Series:
+        """Return residuals with the labels of the rows in use.
+
+        Parameters
+        ----------
+        kind : ``"response"``, ``"pearson"``, ``"deviance"``, ``"generalized"`` (the score of the first predictor) or
+            ``"quantile"`` (standard normal if the model is right; randomised for binary and count responses).
+        seed : for the randomised ones.
+
+        Raises
+        ------
+        UndefinedStatisticError
+            If the model lacks what the kind needs: ``mean``, ``variance``, ``saturated`` or ``cdf``.
+        """
+        with engine():
+            return residuals(self, kind, seed)
