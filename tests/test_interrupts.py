@@ -75,7 +75,8 @@ def test_starts_stay_inside_bounds():
 @pytest.mark.parametrize(("options", "words"), [
     ({"starts": 0}, "positive whole number"), ({"starts": 1.5}, "positive whole number"),
     ({"starts": True}, "positive whole number"), ({"spread": 0}, "positive"), ({"spread": "a"}, "must be a number"),
-    ({"time_limit": -1}, "positive"), ({"time_limit": math.nan}, "positive"), ({"start": 3}, "Unknown option"), ({"spread": None}, "must be a number"),
+    ({"time_limit": -1}, "positive"), ({"time_limit": math.nan}, "positive"),
+    ({"start": 3}, "Unknown option"), ({"spread": None}, "must be a number"),
 ], ids=str)  # fmt: skip
 def test_bad_options(options, words):
     with pytest.raises(tm.OptionError, match=words):

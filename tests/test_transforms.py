@@ -150,6 +150,36 @@ def test_misuse_is_refused(transforms, words):
         make_curve(["x", "z"], transforms)
 
 
+@pytest.mark.parametrize("transforms", [["sigma"], "positive", ("sigma", "positive")], ids=str)
+def test_transforms_must_be_a_dict(transforms):
+    own = type("Own", (SigmaNormal,), {"transforms": transforms})
+    with pytest.raises(tm.OptionError, match="it must be a dict such as"):
+        own.from_formula("lwage ~ educ + exper", WAGE).fit()
+
+
+def test_a_declarative_model_has_natural_parameters_instead():
+    class Declared(tm.LinearPredictorModel):
+        predictors = {"mu": "1", "log_sigma": "1"}
+        transforms = {"log_sigma:Intercept": "positive"}
+
+        def logdensity(self, y, mu, log_sigma):
+            return tm.normal_logpdf((y - mu) * torch.exp(-log_sigma)) - log_sigma
+
+    with pytest.raises(tm.OptionError, match="Give the predictor a natural parameter instead"):
+        Declared.from_formula("lwage ~ educ", WAGE).fit()
+
+
+@pytest.mark.parametrize("start", [None, {"Intercept": 0.5, "educ": 0.1, "exper": 0.0, "sigma": 2.0}], ids=str)
+def test_starting_values_are_in_the_units_of_the_results(start):
+    model = type("Own", (SigmaNormal,), {"start_params": None}).from_formula("lwage ~ educ + exper", WAGE)
+    np.testing.assert_allclose(model.fit(start).params, fitted(SigmaNormal).params, rtol=1e-9)
+    for bad in (0.0, -1.0):
+        with pytest.raises(tm.OptionError, match="outside its range: positive"):
+            model.fit([0.0, 0.0, 0.0, bad])
+        with pytest.raises(tm.OptionError, match="outside its range: positive"):
+            model.loglike([0.0, 0.0, 0.0, bad])
+
+
 @pytest.mark.parametrize("constraint", [
     constraints.positive, constraints.positive_definite, constraints.simplex, constraints.unit_interval,
     constraints.interval(0, 1), constraints.greater_than(0), constraints.greater_than_eq(0),

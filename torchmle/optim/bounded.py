@@ -12,7 +12,6 @@ from ..linalg import symmetric
 from ..params.bounds import Bound
 from .base import Evaluation, Optimizer, Options, Problem, State, Status
 
-
 LONGEST = 10.0
 """Longest step, in units of a point and one: where the function is almost linear, Newton's have no end."""
 

@@ -135,10 +135,12 @@ def make_curve(names: Sequence[str], transforms: Mapping[str | tuple[str, ...], 
     Raises
     ------
     OptionError
-        For names that do not exist or stand in two blocks, and transforms that do not fit.
+        For what is no dict, names that do not exist or stand in two blocks, and transforms that do not fit.
     """
     if not transforms:
         return None
+    if not isinstance(transforms, Mapping):
+        raise OptionError(f"transforms is {transforms!r}; it must be a dict such as {{'sigma': 'positive'}}.")
     blocks = {_members(key): value for key, value in transforms.items()}
     members = [name for block in blocks for name in block]
     for name in members:
