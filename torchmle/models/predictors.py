@@ -148,7 +148,7 @@ class LinearPredictorModel(GenericLikelihoodModel):
         """Return the map from coefficients of the user's columns to those of standardised ones."""
         if self.transforms:
             raise OptionError(
-                f"{type(self).__name__} lists predictors, so transforms={dict(self.transforms)} has no place in it. Give "
+                f"{type(self).__name__} lists predictors; transforms={self.transforms!r} has no place in it. Give "
                 "the predictor a natural parameter instead: tm.predictor('1', natural='sigma', transform=torch.exp)."
             )
         designs = self.data.designs
