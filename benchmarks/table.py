@@ -76,8 +76,9 @@ def machine(peers: list[str]) -> str:
     packages = sorted({PEERS[n].package for n in peers} | {"numpy", "torch"})
     versions = [f"{p} {importlib.metadata.version({'sklearn': 'scikit-learn'}.get(p, p))}" for p in packages]
     threads = os.environ.get(THREADS[0], "default")
+    load = f"load {os.getloadavg()[1]:.1f}" if hasattr(os, "getloadavg") else "load unknown"
     return f"{models[0] if models else platform.machine()}, {os.cpu_count()} cores, threads {threads}; " + ", ".join(
-        [f"python {platform.python_version()}", *versions]
+        [load, f"python {platform.python_version()}", *versions]
     )
 
 
