@@ -92,13 +92,17 @@ def within(values: Tensor, slopes: Tensor, radius: float) -> Tensor:
     It is ``-slopes / (values + shift)`` with the smallest shift that makes it short enough. Where no shift makes it
     long enough (the slope along the lowest curvature is zero, as at a saddle), the rest of the length goes there.
     """
+    unit = max(float(values.abs().max()), float(slopes.abs().max()))
+    if unit == 0.0:
+        return torch.zeros_like(slopes)
+    values, slopes = values / unit, slopes / unit  # squares neither overflow nor vanish
     lowest = float(values[0])
     least = max(0.0, -lowest)
-    inner = values + least > 1e-14 * max(float(values.abs().max()), 1e-300)
+    inner = values + least > 1e-14
     short = torch.where(inner, -slopes / torch.where(inner, values + least, torch.ones_like(values)), 0.0)
     size = float(short.norm())
-    if size <= radius and not bool((slopes[~inner].abs() > 1e-14 * float(slopes.norm())).any()):
-        if lowest > 0:
+    if size <= radius and not bool((slopes[~inner].abs() > 1e-14 * max(float(slopes.norm()), radius)).any()):
+        if lowest > -1e-14:  # a flat direction is no reason to move
             return short
         short[0] += (radius**2 - size**2) ** 0.5 * (-1.0 if float(slopes[0]) > 0 else 1.0)
         return short
