@@ -26,6 +26,7 @@ import torchmle as tm
 from torchmle.inference.cov import ESTIMATORS
 from torchmle.optim.base import Status
 from torchmle.optim.registry import METHODS
+from torchmle.optim.scipy import TAKES
 
 ROOT = Path(__file__).parents[1]
 DOCS = ROOT / "docs"
@@ -151,6 +152,8 @@ def test_the_reference_lists_every_public_name():
     ("reference.md", METHODS),
     ("howto/standard-errors.md", ESTIMATORS),
     ("explanation/convergence.md", [status.value for status in Status]),
+    ("howto/optimizers.md", [*METHODS, *(f"scipy:{name}" for name in TAKES), *(status.value for status in Status)]),
+    ("howto/optimizers.md", sorted({option for options in TAKES.values() for option in options})),
 ])  # fmt: skip
 def test_a_table_lists_every_choice(page, names):
     text = (DOCS / page).read_text(encoding="utf-8")
