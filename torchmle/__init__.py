@@ -19,8 +19,10 @@ if TYPE_CHECKING:  # what __getattr__ loads, for type checkers
     from .errors import DeviceError as DeviceError
     from .errors import FormulaError as FormulaError
     from .errors import LikelihoodError as LikelihoodError
+    from .errors import NoDataError as NoDataError
     from .errors import OptionError as OptionError
     from .errors import SeparationWarning as SeparationWarning
+    from .errors import StoreError as StoreError
     from .errors import TorchmleError as TorchmleError
     from .errors import TorchmleWarning as TorchmleWarning
     from .errors import UndefinedStatisticError as UndefinedStatisticError
@@ -33,6 +35,7 @@ if TYPE_CHECKING:  # what __getattr__ loads, for type checkers
     from .models.function import likelihood as likelihood
     from .models.linear import OLS as OLS
     from .models.linear import WLS as WLS
+    from .models.load import load as load
     from .models.predictors import LinearPredictorModel as LinearPredictorModel
     from .models.request import FitOptions as FitOptions
     from .params.natural import predictor as predictor
@@ -60,6 +63,7 @@ _HOME = {
     "models.base": ("GenericLikelihoodModel",),
     "models.predictors": ("LinearPredictorModel",),
     "models.function": ("likelihood", "FunctionModel"),
+    "models.load": ("load",),
     "models.request": ("FitOptions",),
     "params.natural": ("predictor",),
     "results.results": ("Results",),
@@ -84,6 +88,8 @@ _HOME = {
         "FormulaError",
         "OptionError",
         "LikelihoodError",
+        "StoreError",
+        "NoDataError",
         "DeviceError",
         "UndefinedStatisticError",
         "TorchmleWarning",

@@ -22,6 +22,14 @@ class FormulaError(DataError):
     """Say that a formula cannot be read or evaluated."""
 
 
+class StoreError(DataError):
+    """Say that a file holds no results that can be read: damaged, of a newer version, or something else."""
+
+
+class NoDataError(DataError):
+    """Say that the rows of the fit are needed, and that these results are without them."""
+
+
 class OptionError(TorchmleError):
     """Say that an option, a name or a combination of them is not available."""
 

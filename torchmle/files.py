@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import os
-import tempfile
+import secrets
+from collections.abc import Iterable
 from pathlib import Path
 
 from .errors import OptionError
@@ -19,15 +20,18 @@ def writable_path(path: str | os.PathLike[str], what: str) -> Path:
     return target
 
 
-def write_atomically(path: Path, content: bytes) -> None:
-    """Write a file beside its place and move it there in one step."""
-    handle, name = tempfile.mkstemp(prefix=f".{path.name}.", dir=path.parent)
+def write_atomically(path: Path, content: bytes | Iterable[bytes | memoryview]) -> None:
+    """Write a file, whole or in pieces, beside its place and move it there in one step."""
+    pieces = [content] if isinstance(content, bytes) else content
+    beside = path.with_name(f".{path.name}.{secrets.token_hex(4)}")
+    handle = os.open(beside, os.O_WRONLY | os.O_CREAT | os.O_EXCL | getattr(os, "O_BINARY", 0), 0o666)  # less the umask
     try:
         with os.fdopen(handle, "wb") as file:
-            file.write(content)
+            for piece in pieces:
+                file.write(piece)
             file.flush()
             os.fsync(file.fileno())
-        os.replace(name, path)
+        os.replace(beside, path)
     except BaseException:
-        Path(name).unlink(missing_ok=True)
+        beside.unlink(missing_ok=True)
         raise

@@ -13,7 +13,7 @@ from torch import Tensor
 
 from ..errors import CollinearityWarning, DataError, DataWarning, FormulaError, OptionError, unknown, warn
 from .design import Design, build_design, ones
-from .extras import ExtraInputs, Extras, Weights, read_extras, row_tensor
+from .extras import ExtraInputs, Extras, Weights, named_inputs, read_extras, row_tensor
 from .formula import Formulas, Part, materialise, parse
 from .frames import as_frame, check_columns, column_names, frame_index, frame_length, prepare, take_columns
 from .groups import Groups, encode
@@ -49,6 +49,8 @@ class ModelData:
     offset_names : which of ``offset`` and ``exposure`` were given, with the column name where it was one.
     weights, groups, row_data : as given, for the rows in use.
     rows : which rows of the user's data these are, and why others are not.
+    given : how the data were handed in: ``missing``, ``collinear``, and each keyword with its column name, or None
+        where it was an array.
     notes : what was warned of while the data were read.
     frame, formulas, context : the user's table (not copied), the formulas, and the names they take from the caller.
     """
@@ -66,6 +68,7 @@ class ModelData:
     formulas: Formulas | None = None
     context: Mapping[str, Any] = field(default_factory=dict)
     notes: tuple[str, ...] = ()
+    given: Mapping[str, Any] = field(default_factory=dict)
 
     @property
     def device(self) -> torch.device:
@@ -327,4 +330,5 @@ def _finish(
         frame,
         formulas,
         context or {},
+        given={"missing": options.missing, "collinear": options.collinear, **named_inputs(given)},
     )

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, fields
 from typing import Any, Literal
 
 import numpy as np
@@ -31,6 +31,19 @@ class ExtraInputs:
     sampling_weights: Any = None
     groups: Any = None
     row_data: Any = None
+
+
+def named_inputs(given: ExtraInputs) -> dict[str, Any]:
+    """Return what was given, by keyword: a column's name as it stands, None for arrays."""
+
+    def named(value: Any) -> Any:
+        if isinstance(value, Mapping):
+            return {str(k): named(v) for k, v in value.items()}
+        texts = isinstance(value, Sequence) and all(isinstance(v, str) for v in value)
+        return value if isinstance(value, str) else list(value) if texts else None
+
+    found = {f.name: getattr(given, f.name) for f in fields(given)}
+    return {key: named(value) for key, value in found.items() if value is not None}
 
 
 @dataclass(frozen=True)

@@ -25,6 +25,7 @@ from ..workers import engine
 from . import derivatives
 from .fitting import run_fit
 from .problem import opaque_map, opaque_objective
+from .reduce import reduced
 from .request import FitRequest, refuse_fit_options, split_options
 from .support import check_extra_params, refuse_extras
 from .views import moved, predict_opaque
@@ -375,6 +376,10 @@ class GenericLikelihoodModel:
         return run_fit(self, request)
 
     # ---- what results ask
+
+    def reduced(self, results: Estimates) -> tuple[Any, ...]:
+        """Return what pickle and copy need to make results of this model again."""
+        return reduced(results)
 
     def null_llf(self, results: Estimates) -> float:
         """Raise: a constant-only version of an opaque likelihood is not known."""

@@ -12,6 +12,7 @@ import numpy as np
 import pandas as pd
 from tabulate import tabulate
 
+from ..data.absent import need_rows
 from ..errors import DataError, OptionError, unknown
 from .inference import build_inference
 from .linear import LinearResults, closed_form, with_solution
@@ -176,6 +177,7 @@ def _is_normal(r: Results, closed: Sequence[tuple[str, Results]]) -> bool:
 def compare_ols(results: Results) -> Comparison:
     """Set a fit beside closed-form least squares of its response on its first predictor."""
     data = results.model.data
+    need_rows(data, "compare_ols()")
     reason = _no_ols(results)
     if reason:
         raise OptionError(f"compare_ols() needs a continuous response and a linear first predictor; {reason}.")

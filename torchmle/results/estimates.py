@@ -6,13 +6,14 @@ import math
 from collections.abc import Mapping
 from dataclasses import dataclass, replace
 from functools import cached_property
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, ClassVar
 
 import numpy as np
 import pandas as pd
 from scipy import special
 from torch import Tensor
 
+from ..data.absent import need_rows
 from ..errors import OptionError, UndefinedStatisticError
 from ..workers import engine
 from .fit import Fit, Inference, ModelView, Record, Reporter
@@ -33,11 +34,20 @@ def within_unit(alpha: float) -> float:
 class Estimates:
     """Hold a fitted model: estimates, covariance and statistics; :class:`Results` adds what is done with them."""
 
+    row_statistics: ClassVar[tuple[str, ...]] = ("_theta", "_covariance", "llnull")
+    """Cached statistics that results keep when their rows go, to the last digit."""
+
     model: ModelView
     fit: Fit
     inference: Inference
     record: Record
     reporter: Reporter
+
+    def __reduce__(self) -> tuple[Any, ...]:
+        return self.model.reduced(self)
+
+    def __copy__(self) -> Self:
+        return replace(self)
 
     # ---- estimates
 
@@ -173,6 +183,7 @@ class Estimates:
         cov_kwds : for ``"cluster"``: ``groups`` (column name, Series or array) and ``use_correction``.
         use_t : whether to use the t distribution; by default only for least squares with nonrobust errors.
         """
+        need_rows(self.model.data, "with_cov()")
         with engine():
             inference = build_inference(
                 self.model, self.fit, self.inference.bread, cov_type, cov_kwds, use_t, self.inference.default_t

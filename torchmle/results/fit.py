@@ -41,6 +41,10 @@ class ModelView(Protocol):
         """Return what summaries and messages call the model."""
         ...
 
+    def reduced(self, results: Estimates) -> tuple[Any, ...]:
+        """Return what pickle and copy need to make results of this model again."""
+        ...
+
     def null_llf(self, results: Estimates) -> float:
         """Return the maximised log-likelihood with the intercept only in the first predictor."""
         ...
@@ -79,7 +83,17 @@ Reporter = Callable[["Results", float], Document]
 
 @dataclass(frozen=True)
 class Record:
-    """Hold how a result came about: versions, device, dtype, seed, formula, start, seconds."""
+    """Hold how a result came about: versions, device, dtype, seed, formula, start, seconds.
+
+    Attributes
+    ----------
+    start : where the search began; what the user gave, if anything, is in ``arguments``.
+    model : the class of the model, module and name.
+    inputs : how its data were handed in: ``missing``, ``collinear``, and keywords with their column names (None for
+        arrays).
+    arguments : those of ``fit``, in lists, dicts, numbers and text; :func:`torchmle.replay` repeats them.
+    unrepeatable : sentences on what of the fit cannot be repeated from this record.
+    """
 
     versions: Mapping[str, str]
     device: str
@@ -92,6 +106,10 @@ class Record:
     start: Mapping[str, float]
     created: str
     seconds: float
+    model: str = ""
+    inputs: Mapping[str, Any] = field(default_factory=dict)
+    arguments: Mapping[str, Any] = field(default_factory=dict)
+    unrepeatable: tuple[str, ...] = ()
 
 
 @dataclass(frozen=True)

@@ -5,6 +5,7 @@ from __future__ import annotations
 import math
 from dataclasses import dataclass
 from functools import cached_property
+from typing import ClassVar
 
 import numpy as np
 import pandas as pd
@@ -40,6 +41,11 @@ class LinearResults(Results):
     >>> print(round(res.rsquared, 4), round(res.durbin_watson, 3))
     0.2493 1.789
     """
+
+    row_statistics: ClassVar[tuple[str, ...]] = (
+        *Results.row_statistics,
+        *("centered_tss", "uncentered_tss", "k_constant", "eigenvals", "_central", "durbin_watson"),
+    )
 
     solution: Solution | None = None
 
@@ -175,14 +181,14 @@ class LinearResults(Results):
     @property
     def jarque_bera(self) -> float:
         """Return the Jarque-Bera statistic ``n/6 (S^2 + (K - 3)^2 / 4)``."""
-        return len(self.resid) / 6 * (self.skew**2 + (self.kurtosis - 3) ** 2 / 4)
+        return self.model.data.rows.count / 6 * (self.skew**2 + (self.kurtosis - 3) ** 2 / 4)
 
     @property
     def jarque_bera_pvalue(self) -> float:
         """Return the chi-squared(2) p-value of the Jarque-Bera statistic."""
         return float(special.chdtrc(2, self.jarque_bera))
 
-    @property
+    @cached_property
     def durbin_watson(self) -> float:
         """Return the Durbin-Watson statistic of the weighted residuals, in the order of the rows."""
         e = self.wresid.to_numpy()
@@ -191,7 +197,7 @@ class LinearResults(Results):
     @cached_property
     def omnibus(self) -> float:
         """Return D'Agostino and Pearson's test of normality, ``z_skew^2 + z_kurtosis^2``; NaN below 8 rows."""
-        n = len(self.resid)
+        n = self.model.data.rows.count
         if n < 8:
             return math.nan
         return _skew_z(self.skew, n) ** 2 + _kurtosis_z(self.kurtosis, n) ** 2

@@ -11,6 +11,7 @@ import pandas as pd
 import torch
 from torch import Tensor
 
+from ..data.absent import need_rows
 from ..data.batch import ModelData
 from ..data.design import Design
 from ..data.formula import materialise
@@ -42,6 +43,8 @@ def predict(results: Estimates, exog: Any, which: str, new: Mapping[str, Any]) -
 def target_of(results: Estimates, exog: Any, new: Mapping[str, Any]) -> tuple[ModelData, pd.Index]:
     """Return the data of the rows to predict, those of the fit where there is no ``exog``, and the labels of all."""
     data = results.model.data
+    if exog is None:
+        need_rows(data, "predict() without new data")
     allowed = ["offset", "exposure", *list(data.designs)[1:]]
     for name in new:
         if name not in allowed:
@@ -69,7 +72,7 @@ def _new_data(data: ModelData, exog: Any, new: Mapping[str, Any]) -> tuple[Model
             )
         X, names, own = as_matrix(value, "exog" if design is next(iter(data.designs.values())) else name)
         index = own if index is None else index
-        designs[name] = replace(design, X=_match(design, X, names).to(data.endog), cross=design.cross)
+        designs[name] = replace(design, X=_match(design, X, names).to(data.device, data.endog.dtype))
     rows = len(next(iter(designs.values())).X)
     labels = index if index is not None else pd.RangeIndex(rows)
     for name, design in data.designs.items():

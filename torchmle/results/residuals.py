@@ -10,6 +10,7 @@ import torch
 from scipy import special
 from torch import Tensor
 
+from ..data.absent import need_rows
 from ..errors import OptionError, UndefinedStatisticError, unknown
 from ..workers import derivatives_on
 
@@ -67,6 +68,7 @@ def residuals(results: Estimates, kind: str, seed: int) -> pd.Series:
     if kind not in KINDS:
         raise OptionError(unknown("kind of residual:", kind, KINDS))
     model, data = results.model, results.model.data
+    need_rows(data, "residuals()")
     link = torch.from_numpy(results.link_params.to_numpy().copy())
     with derivatives_on(data.device):
         etas = [eta.detach() for eta in model.etas(link, data)]

@@ -4,13 +4,16 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 from functools import cached_property
+from os import PathLike
 from typing import TYPE_CHECKING, Any
 
 import pandas as pd
 
+from ..data.absent import need_rows
 from ..workers import engine
 from .estimates import within_unit
 from .fit import Document
+from .lean import lean
 from .predicted import Predicted
 
 if TYPE_CHECKING:
@@ -47,6 +50,7 @@ class Results(Predicted):
     @property
     def resid(self) -> pd.Series:
         """Return response less fitted value, with the labels of the rows in use."""
+        need_rows(self.model.data, "resid")
         values = self.model.data.endog.cpu().double().numpy() - self._fitted.to_numpy()
         return pd.Series(values, index=self._fitted.index)
 
@@ -68,6 +72,35 @@ class Results(Predicted):
 
         with engine():
             return predict(self, exog, which, new)
+
+    # ---- keeping
+
+    def save(self, path: str | PathLike[str], data: bool = False) -> None:
+        """Write these results to a file, which :func:`torchmle.load` reads; a crash leaves the old file.
+
+        Parameters
+        ----------
+        path : name of the file.
+        data : whether to keep the rows as well, for ``with_cov``, residuals, predictions without new data, and
+            :func:`torchmle.replay`. Without them the file is small, and these are an error.
+
+        Raises
+        ------
+        OptionError, StoreError
+            If the folder does not exist, or the file cannot be written.
+        """
+        from .store import save
+
+        with engine():
+            save(self, path, data)
+
+    def lean(self) -> Results:
+        """Return the same results without the rows of the fit; what needs them is then an error.
+
+        All that was estimated stays, to the last digit: the summary, tests, predictions for new data.
+        """
+        with engine():
+            return lean(self)
 
     # ---- comparison and reports
 

@@ -11,6 +11,7 @@ import pandas as pd
 import torch
 from torch import Tensor
 
+from ..data.absent import need_rows
 from ..data.batch import ModelData
 from ..data.design import Design
 from ..data.formula import materialise
@@ -93,6 +94,7 @@ def make_sheet(data: ModelData) -> Sheet:
     OptionError
         If the model has no regressors, or a formula whose terms look at other rows.
     """
+    need_rows(data, "margins()")
     if not data.designs:
         raise OptionError("margins need regressors: a model with a formula or exog. This one has row data only.")
     formulas = data.formulas
