@@ -37,6 +37,7 @@ if TYPE_CHECKING:  # what __getattr__ loads, for type checkers
     from .models.linear import WLS as WLS
     from .models.load import load as load
     from .models.predictors import LinearPredictorModel as LinearPredictorModel
+    from .models.replay import replay as replay
     from .models.request import FitOptions as FitOptions
     from .params.natural import predictor as predictor
     from .results.compare import Comparison as Comparison
@@ -64,6 +65,7 @@ _HOME = {
     "models.predictors": ("LinearPredictorModel",),
     "models.function": ("likelihood", "FunctionModel"),
     "models.load": ("load",),
+    "models.replay": ("replay",),
     "models.request": ("FitOptions",),
     "params.natural": ("predictor",),
     "results.results": ("Results",),

@@ -13,7 +13,7 @@ import torch
 from torch import Tensor
 
 from ..config import resolve_device
-from ..data.batch import DataOptions, ModelData, from_arrays, from_frame
+from ..data.batch import DataOptions, ModelData, from_arrays
 from ..data.extras import WEIGHT_KINDS, ExtraInputs
 from ..data.formula import caller_names
 from ..errors import OptionError, UndefinedStatisticError, collecting_notes, unknown
@@ -28,7 +28,7 @@ from .problem import opaque_map, opaque_objective
 from .reduce import reduced
 from .request import FitRequest, refuse_fit_options, split_options
 from .support import check_extra_params, refuse_extras
-from .views import moved, predict_opaque
+from .views import moved, of_table, predict_opaque
 
 M = TypeVar("M", bound="GenericLikelihoodModel")
 
@@ -157,10 +157,7 @@ class GenericLikelihoodModel:
         options = DataOptions(missing, collinear, *resolve_device(device, dtype))
         first, others = cls._formulas(formulas)
         context = caller_names([formula, *others.values()], 2)
-        with engine(options.device), collecting_notes() as notes:
-            prepared = from_frame(formula, data, first, others, extras, options, context)
-        prepared = replace(prepared, notes=tuple(notes))
-        return cls(prepared.endog, next(iter(prepared.designs.values())).X, _data=prepared)
+        return of_table(cls, formula, data, first, others, extras, options, context)
 
     @classmethod
     def _formulas(cls, formulas: Mapping[str, str]) -> tuple[str, dict[str, str]]:

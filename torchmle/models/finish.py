@@ -1,14 +1,8 @@
-"""Turn the returned point into a fit: verdict, separation, record."""
+"""Turn the returned point into a fit: verdict, separation."""
 
 from __future__ import annotations
 
-import datetime
-import functools
-import importlib.metadata
-import platform
-from collections.abc import Mapping
 from dataclasses import replace
-from types import MappingProxyType
 from typing import TYPE_CHECKING
 
 from torch import Tensor
@@ -18,8 +12,7 @@ from ..loglik.moments import Moments
 from ..loglik.objective import Objective
 from ..optim.base import OptimResult, Status
 from ..params.map import ParamMap
-from ..results.fit import Fit, Record
-from .request import FitRequest
+from ..results.fit import Fit
 from .separated import certificate, describe
 
 if TYPE_CHECKING:
@@ -80,37 +73,3 @@ def finish(
     )
     bread = inverse_spd(factor) if fit.converged and factor is not None else None
     return fit, bread
-
-
-@functools.cache
-def _versions() -> Mapping[str, str]:
-    names = ("torchmle", "torch", "numpy", "scipy", "pandas", "formulaic")
-    found = {"python": platform.python_version()}
-    for name in names:
-        try:
-            found[name] = importlib.metadata.version(name)
-        except importlib.metadata.PackageNotFoundError:
-            found[name] = "not installed"
-    return found
-
-
-def make_record(
-    model: GenericLikelihoodModel, request: FitRequest, method: str, start: Mapping[str, float], seconds: float
-) -> Record:
-    """Return the account of how a result came about."""
-    formulas = model.data.formulas
-    own = {"maxiter": request.maxiter, "tol": request.tol, "batch_size": request.batch_size}
-    options = {**own, **request.options}
-    return Record(
-        versions=_versions(),
-        device=str(model.data.device),
-        dtype=str(model.endog.dtype).removeprefix("torch."),
-        method=method,
-        options=MappingProxyType(options),
-        seed=request.seed or 0,
-        formula=None if formulas is None else next(iter(formulas.parts.values())).text,
-        formulas={} if formulas is None else {k: p.text for k, p in formulas.parts.items()},
-        start=MappingProxyType(dict(start)),
-        created=datetime.datetime.now(datetime.timezone.utc).isoformat(timespec="seconds"),
-        seconds=seconds,
-    )

@@ -21,8 +21,9 @@ from ..report.summary import summarise
 from ..results.fit import Fit, Record
 from ..results.inference import build_inference, check_inference
 from ..results.results import Results
-from .finish import finish, make_record, working_moments
+from .finish import finish, working_moments
 from .problem import VERDICT, LikelihoodProblem, weight_unit
+from .record import as_asked, make_record
 from .request import FitRequest
 from .search import Search, maximise
 from .separated import left_to_fit, refuse_drop
@@ -59,7 +60,7 @@ def run_fit(model: GenericLikelihoodModel, request: FitRequest) -> Results:
     )
     again = left_to_fit(model, request, fit)
     if isinstance(again, tuple):
-        return run_fit(*again)
+        return as_asked(run_fit(*again), request)
     start = dict(zip(search.map.names, search.map.theta(judged.start).tolist(), strict=True))
     record = make_record(model, request, search.optimizer.name, start, again.seconds)
     results = _reported(model, request, again, bread, cov_type, record)

@@ -20,9 +20,9 @@ from ..results.inference import build_inference, check_inference
 from ..results.linear import closed_form, with_solution
 from ..results.results import Results
 from ..special import normal_logpdf
-from .finish import make_record
 from .fitting import default_cov, run_fit
 from .predictors import LinearPredictorModel
+from .record import make_record
 from .request import FitOptions, FitRequest
 
 

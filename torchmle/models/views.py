@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import copy
-from typing import TYPE_CHECKING, TypeVar
+from collections.abc import Mapping
+from dataclasses import replace
+from typing import TYPE_CHECKING, Any, TypeVar
 
 import numpy as np
 import pandas as pd
@@ -11,13 +13,32 @@ import torch
 from torch import Tensor
 
 from ..config import resolve_device
-from ..data.batch import ModelData
-from ..errors import DataError, OptionError, unknown
+from ..data.batch import DataOptions, ModelData, from_frame
+from ..data.extras import ExtraInputs
+from ..errors import DataError, OptionError, collecting_notes, unknown
+from ..workers import engine
 
 if TYPE_CHECKING:
     from .base import GenericLikelihoodModel
 
 M = TypeVar("M", bound="GenericLikelihoodModel")
+
+
+def of_table(
+    cls: type[M],
+    formula: str,
+    data: Any,
+    first: str,
+    others: Mapping[str, str],
+    extras: ExtraInputs,
+    options: DataOptions,
+    context: Mapping[str, Any],
+) -> M:
+    """Return a model of formulas and a table; see :meth:`GenericLikelihoodModel.from_formula`."""
+    with engine(options.device), collecting_notes() as notes:
+        prepared = from_frame(formula, data, first, others, extras, options, context)
+    prepared = replace(prepared, notes=tuple(notes))
+    return cls(prepared.endog, next(iter(prepared.designs.values())).X, _data=prepared)
 
 
 def refuse_unmasked(model: GenericLikelihoodModel) -> None:

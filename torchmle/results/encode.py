@@ -196,16 +196,19 @@ class Unpacker:
 
 
 def _to_array(unpacker: Unpacker, value: Json) -> np.ndarray[Any, Any]:
+    out: np.ndarray[Any, Any]
     if "objects" in value:
         out = np.empty(len(value["objects"]), dtype=object)
         out[:] = [unpacker.unpack(v) for v in value["objects"]]
     elif "dates" in value:
-        return np.asarray(unpacker.arrays[value["dates"]].copy().view(np.dtype(value["dtype"])))
+        dates: np.ndarray[Any, Any] = unpacker.arrays[value["dates"]].copy().view(np.dtype(value["dtype"]))
+        return dates
     elif "text" in value:
         out = np.array(value["text"], dtype=np.dtype(value["dtype"]))
     else:
         return unpacker.arrays[value["numbers"]].copy()
-    return np.asarray(out.reshape(value["shape"]))
+    shaped: np.ndarray[Any, Any] = out.reshape(value["shape"])
+    return shaped
 
 
 def _dtype(name: str) -> torch.dtype:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, fields
 from typing import TYPE_CHECKING, Any, Protocol
 
 import pandas as pd
@@ -110,6 +110,12 @@ class Record:
     inputs: Mapping[str, Any] = field(default_factory=dict)
     arguments: Mapping[str, Any] = field(default_factory=dict)
     unrepeatable: tuple[str, ...] = ()
+
+    def as_dict(self) -> dict[str, Any]:
+        """Return the record as plain dicts, lists, numbers and text, which JSON can hold."""
+        found = {f.name: getattr(self, f.name) for f in fields(self)}
+        found |= {name: dict(value) for name, value in found.items() if isinstance(value, Mapping)}
+        return {name: list(value) if isinstance(value, tuple) else value for name, value in found.items()}
 
 
 @dataclass(frozen=True)

@@ -36,9 +36,9 @@ def plain_to_index(plain: Plain) -> pd.Index:
         return pd.RangeIndex(start, stop, step, name=plain["name"])
     if "levels" in plain:
         levels = [plain_to_index(level) for level in plain["levels"]]
-        joined: pd.Index = pd.MultiIndex.from_arrays(levels, names=plain["names"])
-        return joined
-    return pd.Index(plain_to_column(plain["values"]), name=plain["name"])
+        return pd.MultiIndex.from_arrays(levels, names=plain["names"])
+    index: pd.Index = pd.Index(plain_to_column(plain["values"]), name=plain["name"])
+    return index
 
 
 def column_to_plain(column: pd.Series) -> Plain:
