@@ -456,6 +456,17 @@ def clustered(model):
     return lambda p, rng: linear(model, p) + p[-1] * np.repeat(rng.standard_normal(model.nobs // 10), 10)
 
 
+class Unkept(tm.Logit):
+    """Holds a function of its own, which is in no file."""
+
+    def __init__(self, *args, **kwargs):
+        super().__init__(*args, **kwargs)
+        self.sign = lambda y: 2 * y - 1
+
+    def logdensity(self, y, eta):
+        return tm.log_sigmoid(self.sign(y) * eta)
+
+
 WRONG = {
     "detached": (of(Detached, "d ~ x + z"), {}, {"gradient", "hessian"}),
     "wrong_backward": (of(poisson_by(WrongBackward.apply), "count ~ x"), {}, {"gradient"}),
@@ -472,6 +483,7 @@ WRONG = {
     "bfgs_elsewhere": (of(tampered(moved_by_bfgs), "d ~ x"), {}, {"methods"}),
     "negative_variance": (of(tampered(negative_variance), "d ~ x"), {}, {"covariance"}),
     "blank_summary": (of(tampered(blank_summary), "d ~ x"), {}, {"summary"}),
+    "unkept": (of(Unkept, "d ~ x"), {}, {"keeping"}),
     "wrong_twin": (of(tm.Logit, "d ~ x"), {"twin": of(tm.Probit, "d ~ x")}, {"twin"}),
     "twin_on_other_rows": (of(tm.Logit, "d ~ x"), {"twin": of(OpaqueLogit, "d ~ x", D[:-1])}, {"twin"}),
     "clipped": (of(ClippedProbit, "d ~ x"), {"extreme": 40}, {"extreme"}),

@@ -17,6 +17,7 @@ from ..errors import DataError, OptionError, TorchmleWarning, warn
 from ..files import writable_path, write_atomically
 from ..params.map import ParamMap
 from ..results.results import Results
+from ..results.store import is_results, read
 
 if TYPE_CHECKING:
     from .base import GenericLikelihoodModel
@@ -111,6 +112,9 @@ def resumed(request: FitRequest, model: GenericLikelihoodModel) -> pd.Series | N
         raise OptionError(f"resume={str(source)!r}: there is no such file.")
     if path.read_bytes()[: len(HEAD)] == HEAD:
         return read_checkpoint(path)
+    if is_results(path):
+        return pd.Series({name: float.fromhex(value) for name, value in read(path).manifest["params"].items()})
     raise DataError(
-        f"resume={str(source)!r} is no checkpoint of torchmle. Give the file that checkpoint= wrote, or results."
+        f"resume={str(source)!r} is neither a checkpoint nor a saved result of torchmle. Give the file that "
+        "checkpoint= or results.save() wrote, or results."
     )

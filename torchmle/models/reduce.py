@@ -218,7 +218,7 @@ def _objective(model: GenericLikelihoodModel, fit: Fit, kind: str, separable: bo
     """Return the log-likelihood in the form in which it was evaluated, so that it gives the same bits."""
     data = model.data
     if not has_rows(data):
-        return GoneObjective(data.rows.count, separable, data.endog.dtype)
+        return GoneObjective(data.rows.count, separable, data.endog.dtype, kind)
     if kind == "LeastSquares":
         design = next(iter(data.designs.values()))
         y = data.endog if data.offset is None else data.endog - data.offset
@@ -234,7 +234,7 @@ def _objective(model: GenericLikelihoodModel, fit: Fit, kind: str, separable: bo
 def _with_rows(results: Results, given: GenericLikelihoodModel, kind: str, separable: bool) -> Results:
     """Return the results with the rows of a model, if these are the rows of the fit."""
     pmap: ParamMap = results.fit.map
-    if kind == "GoneObjective" or not has_rows(given.data) or given.nobs != results.model.data.rows.count:
+    if not has_rows(given.data) or given.nobs != results.model.data.rows.count:
         return results
     if [d.terms for d in given.data.designs.values()] != [d.terms for d in results.model.data.designs.values()]:
         return results

@@ -206,7 +206,8 @@ def _to_array(unpacker: Unpacker, value: Json) -> np.ndarray[Any, Any]:
     elif "text" in value:
         out = np.array(value["text"], dtype=np.dtype(value["dtype"]))
     else:
-        return unpacker.arrays[value["numbers"]].copy()
+        out = unpacker.arrays[value["numbers"]].copy()
+        return out
     shaped: np.ndarray[Any, Any] = out.reshape(value["shape"])
     return shaped
 

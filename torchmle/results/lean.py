@@ -23,10 +23,10 @@ R = TypeVar("R", bound="Estimates")
 
 
 class GoneObjective(Objective):
-    """Stand where the log-likelihood cannot be evaluated any more."""
+    """Stand where the log-likelihood cannot be evaluated any more; ``kind`` is the class that evaluated it."""
 
-    def __init__(self, rows: int, separable: bool, dtype: torch.dtype) -> None:
-        self.rows, self.separable, self.dtype = rows, separable, dtype
+    def __init__(self, rows: int, separable: bool, dtype: torch.dtype, kind: str) -> None:
+        self.rows, self.separable, self.dtype, self.kind = rows, separable, dtype, kind
         self.chunk, self.device = max(rows, 1), torch.device("cpu")
 
     def derivatives(self, working: Tensor, start: int, stop: int, order: int) -> Chunk:
@@ -51,8 +51,8 @@ def lean(results: R) -> R:
     if not has_rows(results.model.data):
         return results
     kept = statistics(results)
-    objective = results.fit.objective
-    gone = GoneObjective(objective.rows, objective.separable, objective.dtype)
+    old = results.fit.objective
+    gone = GoneObjective(old.rows, old.separable, old.dtype, type(old).__name__)
     covariance = results.inference.covariance
     covariance = replace(covariance, kwds=_described(covariance.kwds))
     less = replace(
@@ -69,8 +69,6 @@ def statistics(results: Estimates) -> dict[str, Any]:
     """Return what is computed from the rows, where it is defined; it is known again in results without rows."""
     found = {}
     for name in type(results).row_statistics:
-        if name not in vars(results) and not (results.converged and has_rows(results.model.data)):
-            continue
         try:
             found[name] = getattr(results, name)
         except TorchmleError:  # not defined for this model: asked again, it says why

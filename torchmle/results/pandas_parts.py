@@ -26,7 +26,7 @@ def index_to_plain(index: pd.Index) -> Plain:
     if isinstance(index, pd.MultiIndex):
         levels = [index_to_plain(index.get_level_values(i)) for i in range(index.nlevels)]
         return {"levels": levels, "names": list(index.names)}
-    return {"values": column_to_plain(pd.Series(index.array)), "name": index.name}
+    return {"values": column_to_plain(pd.Series(index.array, dtype=index.dtype)), "name": index.name}
 
 
 def plain_to_index(plain: Plain) -> pd.Index:
@@ -37,7 +37,8 @@ def plain_to_index(plain: Plain) -> pd.Index:
     if "levels" in plain:
         levels = [plain_to_index(level) for level in plain["levels"]]
         return pd.MultiIndex.from_arrays(levels, names=plain["names"])
-    index: pd.Index = pd.Index(plain_to_column(plain["values"]), name=plain["name"])
+    dtype = object if "objects" in plain["values"] else None  # text alone would become strings
+    index: pd.Index = pd.Index(plain_to_column(plain["values"]), dtype=dtype, name=plain["name"])
     return index
 
 

@@ -108,7 +108,7 @@ def _special() -> Mapping[type[Any], tuple[str, Callable[[Any], Any]]]:
         Known: ("known", lambda v: v.place),
         Natural: ("natural", lambda v: v.name),
         Curve: ("curve", curve_signature),
-        Objective: ("objective", lambda v: [type(v).__name__, v.separable]),
+        Objective: ("objective", lambda v: [getattr(v, "kind", type(v).__name__), v.separable]),
         ModelSpec: ("spec", spec_to_plain),
         SimpleFormula: ("formula", formula_to_plain),
         Refused: ("refused", lambda v: v.why),
@@ -236,7 +236,8 @@ def parse(content: bytes, name: str) -> Contents:
     first, _, rest = content[:200].partition(b"\n")
     digest, newline, _ = rest.partition(b"\n")
     version = first[len(HEAD) :]
-    if not first.startswith(HEAD) or not version.isdigit() or not newline:
+    known = first.startswith(HEAD) and version.isdigit()
+    if not known or (int(version) <= FORMAT and not newline):
         raise StoreError(f"{name!r} is no file of results: it does not begin as one that results.save() wrote.")
     if int(version) > FORMAT:
         raise StoreError(

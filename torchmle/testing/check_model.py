@@ -32,6 +32,7 @@ CHECKS: Mapping[str, Check] = {
     "methods": fit_checks.methods,
     "twin": fit_checks.twin,
     "summary": fit_checks.summary,
+    "keeping": fit_checks.keeping,
     "extreme": derivative_checks.extreme,
     "mean_score": simulation_checks.mean_score,
     "information": simulation_checks.information,

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import html
+from tempfile import TemporaryDirectory
 
 import numpy as np
 import torch
@@ -10,6 +11,8 @@ import torch
 from ..data.vectors import FloatArray
 from ..linalg import cholesky
 from ..models.base import GenericLikelihoodModel
+from ..models.function import FunctionModel
+from ..models.load import load
 from ..params.map import ParamMap
 from .invariance_checks import maxima
 from .subject import Finding, NotApplicableError, Subject, all_of, bounded, kind_of_weights, largest, objective_of
@@ -81,6 +84,31 @@ def summary(subject: Subject) -> Finding:
         Finding(not lost, f"parameters not shown: {', '.join(lost) or 'none'}"),
         Finding(balanced, f"HTML tables {'closed' if balanced else 'missing or not closed'}"),
     )
+
+
+def keeping(subject: Subject) -> Finding:
+    """Prove that results saved and loaded are the same to the last bit, with their rows and without."""
+    results, model = subject.results, subject.model
+    by = model if isinstance(model, FunctionModel) else type(model)  # a function is in no file
+    found = []
+    with TemporaryDirectory() as folder:
+        for data in (False, True):
+            path = f"{folder}/{data}"
+            results.save(path, data=data)
+            again = load(path, by)
+            pairs = {
+                "params": (results.params, again.params),
+                "errors": (results.cov_params(), again.cov_params()),
+                "hessian": (results.hessian, again.hessian),
+                "summary": (str(results.summary()), str(again.summary())),
+            }
+            if data and results.fit.objective.separable:
+                pairs["HC0"] = (results.with_cov("HC0").cov_params(), again.with_cov("HC0").cov_params())
+            other = [name for name, (a, b) in pairs.items() if not np.array_equal(np.asarray(a), np.asarray(b))]
+            found.append(
+                Finding(not other, f"{'with' if data else 'without'} rows: {', '.join(other) or 'no bit'} differs")
+            )
+    return all_of(*found)
 
 
 def twin(subject: Subject) -> Finding:
