@@ -134,7 +134,7 @@ def _statistic(results: Results, name: str) -> str | None:
 def _facts(results: Results) -> list[tuple[str, str]]:
     record = results.record
     facts = [
-        ("Dep. variable", results.model.endog_names),
+        *([("Dep. variable", results.model.endog_names)] if results.model.response != "function" else []),
         ("Observations", f"{results.nobs:g}"),
         ("Df residuals", f"{results.df_resid:g}"),
         ("Method", results.method),
