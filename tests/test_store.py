@@ -748,6 +748,18 @@ def test_what_no_file_holds_is_named(tmp_path):
     assert tm.load(tmp_path / "fit", model=model).model.helper is model.helper
 
 
+def test_a_device_that_is_not_there_is_said(tmp_path):
+    if torch.cuda.is_available():
+        pytest.skip("the device is there")
+    results = _logit().fit()
+    results.save(tmp_path / "fit", data=True)
+    forged(tmp_path / "fit", lambda m: m["record"]["value"].update({"device": "cuda:0"}))
+    with pytest.warns(tm.TorchmleWarning, match="compute on the CPU"):
+        again = tm.load(tmp_path / "fit")
+    assert again.record.device == "cuda:0"
+    assert again.with_cov("HC1").bse.equals(results.with_cov("HC1").bse)
+
+
 # ---- sizes, and what stays as it was
 
 

@@ -374,9 +374,7 @@ class GenericLikelihoodModel:
 
     # ---- what results ask
 
-    def reduced(self, results: Estimates) -> tuple[Any, ...]:
-        """Return what pickle and copy need to make results of this model again."""
-        return reduced(results)
+    reduced = reduced
 
     def null_llf(self, results: Estimates) -> float:
         """Raise: a constant-only version of an opaque likelihood is not known."""

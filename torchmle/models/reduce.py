@@ -47,11 +47,10 @@ class Native:
     frame: Any = None
 
 
-def reduced(results: Estimates) -> tuple[Any, ...]:
-    """Return the function and the arguments with which pickle and copy make results again."""
+def reduced(model: GenericLikelihoodModel, results: Estimates) -> tuple[Any, ...]:
+    """Return the function and the arguments with which pickle and copy make results of a model again."""
     with engine():
         contents = pack_results(results, frame=False)
-    model = results.model
     attributes = {name: vars(model)[name] for name in contents.left_out}
     native = Native(attributes, model.data.context, model.data.frame)
     return _again, (type(model), contents.manifest, contents.arrays, native)
