@@ -1,6 +1,7 @@
 """Results kept: what is saved is what is loaded, to the last bit; what is damaged is an error; nothing is run."""
 
 import copy
+import datetime
 import gc
 import hashlib
 import json
@@ -808,3 +809,16 @@ def test_labels_that_cannot_be_stored_are_named(tmp_path):
     results.save(tmp_path / "fit")
     with pytest.raises(tm.DataError, match="reset_index"):
         results.save(tmp_path / "more", data=True)
+    assert pickle.loads(pickle.dumps(results)).resid.equals(results.resid)
+
+
+def test_ids_that_cannot_be_stored_are_named(tmp_path):
+    days = [datetime.date(2020, 1, 1 + i) for i in range(20)]
+    ids = pd.Series([days[i % 20] for i in range(len(MROZ))], dtype=object)
+    results = _logit().fit(cov_type="cluster", cov_kwds={"groups": ids})
+    results.save(tmp_path / "fit")
+    with pytest.raises(tm.DataError, match=r"datetime\.date"):
+        results.save(tmp_path / "more", data=True)
+    again = pickle.loads(pickle.dumps(results))
+    assert again.cov_kwds["groups"].equals(ids)
+    assert again.with_cov("cluster", again.cov_kwds).bse.equals(results.bse)

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -40,19 +40,28 @@ CLOSE = {torch.float64: 1e-8, torch.float32: 1e-4}
 
 @dataclass(frozen=True)
 class Native:
-    """Hold what a pickle can hold and a file cannot: objects of the model, functions in formulas, the whole table."""
+    """Hold what a pickle can hold and a file cannot: objects of the model, functions in formulas, the whole table,
+    labels of any kind, and the options of the covariance.
+    """
 
-    attributes: Mapping[str, Any] = field(default_factory=dict)
-    context: Mapping[str, Any] = field(default_factory=dict)
-    frame: Any = None
+    attributes: Mapping[str, Any]
+    context: Mapping[str, Any]
+    frame: Any
+    index: Any
+    cov_kwds: Mapping[str, Any]
+
+    def data(self, data: ModelData) -> ModelData:
+        """Return the data of a model with these."""
+        return replace(data, context=self.context, frame=self.frame, rows=replace(data.rows, index=self.index))
 
 
 def reduced(model: GenericLikelihoodModel, results: Estimates) -> tuple[Any, ...]:
     """Return the function and the arguments with which pickle and copy make results of a model again."""
     with engine():
-        contents = pack_results(results, frame=False)
+        contents = pack_results(results, native=True)
     attributes = {name: vars(model)[name] for name in contents.left_out}
-    native = Native(attributes, model.data.context, model.data.frame)
+    data = model.data
+    native = Native(attributes, data.context, data.frame, data.rows.index, dict(results.cov_kwds))
     return _again, (type(model), contents.manifest, contents.arrays, native)
 
 
@@ -86,7 +95,10 @@ def restored(
         fit = unpacker.unpack(manifest["fit"])
         kind, separable = fit.objective
         fit = replace(fit, objective=_objective(model, fit, kind, separable))
-        parts = (model, fit, unpacker.unpack(manifest["inference"]), record, summarise)
+        inference = unpacker.unpack(manifest["inference"])
+        if native is not None:
+            inference = replace(inference, covariance=replace(inference.covariance, kwds=native.cov_kwds))
+        parts = (model, fit, inference, record, summarise)
         more = {name: unpacker.unpack(value) for name, value in manifest["more"].items()}
         results = _kind(manifest["results"])(*parts, **more)
         known = unpacker.unpack(manifest["statistics"])
@@ -131,8 +143,7 @@ def _model(
     attributes = {name: unpacker.unpack(value) for name, value in manifest["attributes"].items()}
     data: ModelData = attributes["data"]
     if native is not None:
-        frame = native.frame if has_rows(data) else None
-        attributes |= {**native.attributes, "data": replace(data, context=native.context, frame=frame)}
+        attributes |= {**native.attributes, "data": native.data(data)}
     elif given is not None and _texts(given.data) == _texts(data):
         attributes["data"] = replace(data, context={**given.data.context, **data.context})
     else:

@@ -63,24 +63,42 @@ class Contents:
     obstacle: str | None = None
 
 
-def pack_results(results: Estimates, frame: bool = True) -> Contents:
-    """Return the contents of a file for some results, as they are: with their rows or without."""
+def pack_results(results: Estimates, native: bool = False) -> Contents:
+    """Return the contents of a file for some results, as they are: with their rows or without.
+
+    Parameters
+    ----------
+    native : whether table, labels and ids of clusters are left out, since a pickle holds them as they are.
+    """
+    try:
+        return _packed(results, native)
+    except UnstorableError as error:
+        raise DataError(
+            f"The results cannot be stored: their data or groups hold {error}. Convert them first."
+        ) from error
+
+
+def _packed(results: Estimates, native: bool) -> Contents:
     packer = Packer(_special())
     model = results.model
-    context = {name: _storable(packer, value) for name, value in model.data.context.items()}
+    context = {name: _storable(value) for name, value in model.data.context.items()}
     data = replace(
         model.data,
         context={name: value for name, value in context.items() if value is not None},
-        frame=_used_columns(results) if frame else None,
+        frame=None if native else _used_columns(results),
     )
-    attributes: dict[str, Any] = {}
+    inference = results.inference
+    if native:
+        data = replace(data, rows=replace(data.rows, index=pd.RangeIndex(len(data.rows.index))))
+        inference = replace(inference, covariance=replace(inference.covariance, kwds={}))
+    attributes: dict[str, Any] = {"data": packer.pack(data)}
     left = []
-    for name, value in {**vars(model), "data": data}.items():
+    for name, value in vars(model).items():
+        if name == "data":
+            continue
         try:
             attributes[name] = packer.pack(value)
-        except UnstorableError as error:
-            if name == "data":
-                raise DataError(f"The data cannot be stored: they hold {error}.") from error
+        except (UnstorableError, DataError):
             left.append(name)
     manifest = {
         "torchmle": metadata.version("torchmle"),
@@ -90,7 +108,7 @@ def pack_results(results: Estimates, frame: bool = True) -> Contents:
         "attributes": attributes,
         "left_out": left,
         "fit": packer.pack(results.fit),
-        "inference": packer.pack(results.inference),
+        "inference": packer.pack(inference),
         "record": packer.pack(results.record),
         "more": {f.name: packer.pack(getattr(results, f.name)) for f in fields(results) if f.name not in BASE},
         "statistics": packer.pack(statistics(results)),
@@ -120,7 +138,7 @@ def curve_signature(curve: Curve) -> list[Any]:
     return [list(curve.names), [[p.transform.kind, list(p.at), p.first, p.transform.range] for p in curve.pieces]]
 
 
-def _storable(packer: Packer, value: Any) -> Any:
+def _storable(value: Any) -> Any:
     """Return what stands in a file for a name that a formula takes from its caller, or None."""
     place = describe_known(value)
     if place is not None:
