@@ -26,6 +26,7 @@ if TYPE_CHECKING:  # what __getattr__ loads, for type checkers
     from .errors import TorchmleError as TorchmleError
     from .errors import TorchmleWarning as TorchmleWarning
     from .errors import UndefinedStatisticError as UndefinedStatisticError
+    from .inference.multiple import adjust_pvalues as adjust_pvalues
     from .models.base import GenericLikelihoodModel as GenericLikelihoodModel
     from .models.binary import Logit as Logit
     from .models.binary import Probit as Probit
@@ -71,6 +72,7 @@ _HOME = {
     "results.results": ("Results",),
     "results.linear": ("LinearResults",),
     "results.compare": ("compare", "Comparison"),
+    "inference.multiple": ("adjust_pvalues",),
     "data.constant": ("add_constant",),
     "special": (
         "normal_logpdf",

@@ -15,6 +15,7 @@ from .estimates import within_unit
 from .fit import Document
 from .lean import lean
 from .predicted import Predicted
+from .tested import Tested
 
 if TYPE_CHECKING:
     from ..loglik.identification import Identification
@@ -22,7 +23,7 @@ if TYPE_CHECKING:
 
 
 @dataclass(frozen=True, eq=False, repr=False)
-class Results(Predicted):
+class Results(Tested, Predicted):
     """Hold a fitted model.
 
     Parameters, errors and tests are pandas objects labelled by the names of the model. Where the returned point is

@@ -1,0 +1,172 @@
+"""Test hypotheses and give intervals: the methods of results that do so."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Any
+
+import pandas as pd
+
+from ..workers import engine
+from .contrasts import Contrasts, HypothesisTest, JointIntervals
+from .estimates import Estimates
+from .hypotheses import delta_method, joint_intervals, t_test, wald_test, wald_test_terms
+
+
+@dataclass(frozen=True, eq=False, repr=False)
+class Tested(Estimates):
+    """Add tests and intervals to estimates."""
+
+    # ---- Wald tests
+
+    def wald_test(self, hypotheses: Any, use_f: bool | None = None) -> HypothesisTest:
+        """Test linear equations together, with the covariance of these results.
+
+        ``W = (R b - q)' (R V R')^-1 (R b - q)`` is chi-squared with as many degrees of freedom as there are equations
+        (Wooldridge 2010, equation 12.63). Equations that others imply are found and not counted.
+
+        Parameters
+        ----------
+        hypotheses : text such as ``"x1 = x2"``, ``"educ = 0, exper = 0"`` (without an equals sign: ``= 0``), a list
+            of such, a dict ``{"educ": 0.1}``, an array (K,) or (M, K), a frame by name, or a pair ``(R, q)``.
+        use_f : whether to report F = W / M with the residual degrees of freedom; default where the results use t.
+
+        Raises
+        ------
+        OptionError
+            For names that do not exist, what is not linear, equations that contradict each other, fixed parameters,
+            parameters at a bound, and values at the edge of a range (``sigma = 0``).
+        UndefinedStatisticError
+            If the fit has no maximum, or the covariance of the equations is singular (too few clusters).
+
+        Examples
+        --------
+        >>> import torchmle as tm
+        >>> res = tm.Logit.from_formula("inlf ~ educ + huseduc + age", tm.datasets.load("mroz")).fit()
+        >>> print(res.wald_test("educ = 0, huseduc = 0"))
+        Wald test: chi2(2) = 28.93, p-value < 0.0001
+        H0: educ = 0, huseduc = 0
+        nonrobust covariance.
+        """
+        with engine():
+            return wald_test(self, hypotheses, use_f)
+
+    def f_test(self, hypotheses: Any) -> HypothesisTest:
+        """Return :meth:`wald_test` as an F statistic."""
+        with engine():
+            return wald_test(self, hypotheses, True)
+
+    def t_test(self, hypotheses: Any = None, *, alpha: float = 0.05, adjust: str | None = None) -> Contrasts:
+        """Test linear equations one by one: estimate, standard error, z or t, interval.
+
+        Parameters
+        ----------
+        hypotheses : as in :meth:`wald_test`; by default each parameter against zero.
+        alpha : one minus the level of the intervals.
+        adjust : adjust p-values for how many there are: ``"bonferroni"``, ``"sidak"``, ``"holm"``, ``"hochberg"``,
+            ``"hommel"``, ``"bh"`` or ``"by"`` (:func:`torchmle.adjust_pvalues`).
+
+        Raises
+        ------
+        OptionError, UndefinedStatisticError
+            As in :meth:`wald_test`; of several rows, those that cannot be tested have NaN.
+
+        Examples
+        --------
+        >>> import torchmle as tm
+        >>> res = tm.OLS.from_formula("lwage ~ educ + exper + tenure", tm.datasets.load("wage1")).fit()
+        >>> res.t_test("exper = tenure").table.round(4).iloc[0, :4].tolist()
+        [-0.0179, 0.0044, -4.0709, 0.0001]
+        """
+        with engine():
+            return t_test(self, hypotheses, alpha, adjust)
+
+    def wald_test_terms(self, skip_single: bool = False, use_f: bool | None = None) -> pd.DataFrame:
+        """Test the coefficients of each term of the formulas together, as in an analysis of variance of type III.
+
+        Parameters
+        ----------
+        skip_single : leave out terms of one column.
+        use_f : as in :meth:`wald_test`.
+
+        Returns
+        -------
+        pandas.DataFrame
+            A row a term. Without a formula every column is a term.
+        """
+        with engine():
+            return wald_test_terms(self, skip_single, use_f)
+
+    # ---- functions of parameters
+
+    def delta_method(self, fn: Any, *, alpha: float = 0.05) -> Contrasts:
+        """Estimate functions of the parameters, with standard errors: ``J V J'`` with exact derivatives J.
+
+        Parameters
+        ----------
+        fn : text such as ``"exp(educ) / exper"`` (several parted by commas), a list of texts, a function of a mapping
+            from names to tensors that returns a tensor, or a dict of label to text or function. Parameters are in the
+            units of ``params``. Text may call exp, log, sqrt, abs, expit, logit, normcdf, expm1, log1p, tanh, atanh.
+        alpha : one minus the level of the intervals.
+
+        Raises
+        ------
+        OptionError
+            For names that do not exist and text that is no arithmetic.
+        LikelihoodError
+            If a function returns no tensor made of the parameters, or is not finite.
+        UndefinedStatisticError
+            If the fit has no maximum, or the function depends on a parameter at a bound.
+
+        Examples
+        --------
+        >>> import torchmle as tm
+        >>> res = tm.OLS.from_formula("lwage ~ exper + I(exper**2)", tm.datasets.load("wage1")).fit()
+        >>> peak = res.delta_method(lambda p: -p["exper"] / (2 * p["I(exper ** 2)"]))
+        >>> peak.table.round(2).iloc[0, :2].tolist()
+        [28.47, 1.26]
+        """
+        with engine():
+            return delta_method(self, fn, alpha)
+
+    def nlcom(self, fn: Any, *, alpha: float = 0.05) -> Contrasts:
+        """Return :meth:`delta_method` under Stata's name."""
+        return self.delta_method(fn, alpha=alpha)
+
+    # ---- intervals
+
+    def joint_conf_int(
+        self,
+        hypotheses: Any = None,
+        *,
+        alpha: float = 0.05,
+        method: str = "sup-t",
+        draws: int = 200_000,
+        seed: int = 0,
+    ) -> JointIntervals:
+        """Return intervals that hold all at once with probability ``1 - alpha``.
+
+        Parameters
+        ----------
+        hypotheses : combinations of parameters as in :meth:`t_test`; by default all slopes.
+        alpha : one minus the probability.
+        method : ``"sup-t"`` uses the correlation of the estimates by simulation and gives the shortest intervals
+            (Montiel Olea and Plagborg-Moller 2019); ``"sidak"``, ``"bonferroni"``; ``"scheffe"`` holds for all
+            combinations of the rows.
+        draws, seed : of the simulation.
+
+        Raises
+        ------
+        OptionError
+            For fixed parameters, parameters at a bound, and options that do not exist.
+
+        Examples
+        --------
+        >>> import torchmle as tm
+        >>> res = tm.Logit.from_formula("inlf ~ educ + exper + age", tm.datasets.load("mroz")).fit()
+        >>> joint = res.joint_conf_int()
+        >>> round(joint.pointwise, 2), round(joint.critical, 1)
+        (1.96, 2.4)
+        """
+        with engine():
+            return joint_intervals(self, hypotheses, alpha, method, draws, seed)
