@@ -102,8 +102,21 @@ def collecting_notes() -> Iterator[list[str]]:
         _collected.notes = before
 
 
+@contextmanager
+def unheard(category: type[TorchmleWarning]) -> Iterator[None]:
+    """Give no warnings of a category meanwhile in this thread: they were given before."""
+    before = getattr(_collected, "unheard", ())
+    _collected.unheard = (*before, category)
+    try:
+        yield
+    finally:
+        _collected.unheard = before
+
+
 def warn(message: str, category: type[TorchmleWarning]) -> None:
     """Warn at the line of the user's own code, the first one outside this package."""
+    if issubclass(category, getattr(_collected, "unheard", ())):
+        return
     notes: list[str] | None = getattr(_collected, "notes", None)
     if notes is not None:
         notes.append(message)

@@ -227,3 +227,36 @@ def _cannot_evaluate(error: Exception, frame: pd.DataFrame, what: str) -> Formul
         hint = nearest(name, map(str, frame.columns))
         return FormulaError(f"{what} uses {name!r}, which is no column of the data and no known function.{hint}")
     return FormulaError(f"Cannot evaluate {what}: {text}")
+
+
+def names_in(term: Any, columns: list[str]) -> set[str]:
+    """Return the names of the data that stand in a term."""
+    return _data_names([term], columns)
+
+
+_JUMPING = "where floor ceil round rint trunc fix sign cut qcut digitize isin searchsorted select piecewise heaviside"
+STEPS = frozenset([*_JUMPING.split(), "astype", "between", "int", "C"])
+"""Functions that jump: their value does not follow a small change of the argument."""
+
+
+def names_in_steps(term: Any) -> set[str]:
+    """Return the names inside comparisons and functions that jump, such as ``I(x > 3)`` or ``np.floor(x)``."""
+    found: set[str] = set()
+    for factor in term.factors:
+        if getattr(factor.eval_method, "value", "") != "python":
+            continue
+        text, quoted = str(factor.expr), {}
+        for i, name in enumerate(re.findall(r"`([^`]+)`", text)):
+            text, quoted[f"quoted_{i}_"] = text.replace(f"`{name}`", f"quoted_{i}_"), name
+        for node in ast.walk(ast.parse(text.strip(), mode="eval")):
+            called = isinstance(node, ast.Call) and getattr(node.func, "attr", getattr(node.func, "id", "")) in STEPS
+            if called or isinstance(node, ast.Compare):
+                found |= {quoted.get(n.id, n.id) for n in ast.walk(node) if isinstance(n, ast.Name)}
+    return found
+
+
+def levels_in(formulas: Formulas) -> set[str]:
+    """Return the names that enter by their levels: those that stand alone as the first argument of ``C(...)``."""
+    factors = [str(f.expr) for p in formulas.parts.values() for term in p.formula for f in term.factors]
+    heads = [re.match(r"C\(\s*(?:`([^`]+)`|([A-Za-z_]\w*))\s*[,)]", text) for text in factors]
+    return {m[1] or m[2] for m in heads if m}

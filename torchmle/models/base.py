@@ -28,7 +28,7 @@ from .problem import opaque_map, opaque_objective
 from .reduce import reduced
 from .request import FitRequest, refuse_fit_options, split_options
 from .support import check_extra_params, refuse_extras
-from .views import moved, of_table, predict_opaque
+from .views import Moves, along, moved, of_table, predict_opaque
 
 M = TypeVar("M", bound="GenericLikelihoodModel")
 
@@ -380,9 +380,9 @@ class GenericLikelihoodModel:
         """Raise: a constant-only version of an opaque likelihood is not known."""
         raise UndefinedStatisticError(f"{type(self).__name__} has no constant-only model: its likelihood is opaque.")
 
-    def etas(self, link: Tensor, data: ModelData) -> list[Tensor]:
+    def row_etas(self, results: Estimates) -> list[Tensor]:
         """Raise: an opaque likelihood does not say which linear predictors it has."""
-        raise UndefinedStatisticError(f"{self.model_name} has response residuals only (resid): it is opaque.")
+        raise UndefinedStatisticError(f"{self.model_name} has response residuals only: its likelihood is opaque.")
 
     def observation_variance(self, results: Estimates, data: ModelData) -> np.ndarray[Any, Any] | None:
         """Return the (n,) variances of new observations, or None where intervals for them are not defined."""
@@ -391,3 +391,7 @@ class GenericLikelihoodModel:
     def predict_at(self, params: Tensor, data: ModelData, which: str) -> Tensor:
         """Return predictions of one kind at link-scale parameters, differentiable in these and in the regressors."""
         return predict_opaque(self, params, data, which)
+
+    def predict_along(self, params: Tensor, data: ModelData, moves: Moves, step: Tensor, which: str) -> Tensor:
+        """Return predictions with the regressors moved by a step, one number a row, times the slopes in ``moves``."""
+        return self.predict_at(params, along(data, moves, step), which)

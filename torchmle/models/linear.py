@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import time
 from collections.abc import Mapping
 from dataclasses import replace
@@ -18,6 +19,7 @@ from ..report.summary import summarise
 from ..results.estimates import Estimates
 from ..results.inference import build_inference, check_inference
 from ..results.linear import closed_form, with_solution
+from ..results.linkscale import link_values
 from ..results.results import Results
 from ..special import normal_logpdf
 from .fitting import default_cov, run_fit
@@ -65,15 +67,30 @@ class OLS(LinearPredictorModel):
 
     def cdf(self, y: Tensor, *etas: Tensor) -> Tensor:
         """Return the normal distribution function."""
-        probability: Tensor = torch.special.ndtr((y - etas[0]) * torch.exp(-etas[1]))
+        probability: Tensor = torch.special.ndtr(self.standard_normal(y, *etas))
         return probability
 
+    def standard_normal(self, y: Tensor, *etas: Tensor) -> Tensor:
+        """Return the standardised residual."""
+        return (y - etas[0]) * torch.exp(-etas[1])
+
     def observation_variance(self, results: Estimates, data: ModelData) -> np.ndarray[Any, Any]:
-        """Return sigma squared, by row where it has regressors; ``s^2`` for least squares."""
-        etas = self.etas(torch.from_numpy(results.link_params.to_numpy().copy()), data)
+        """Return sigma squared of each row; ``s^2`` for least squares, over its weight for the rows of the fit."""
+        if data is self.data:
+            return torch.exp(2 * self.row_etas(results)[1]).double().cpu().numpy()
+        etas = self.etas(link_values(results), data)
         if len(etas) < 2:
             return np.full(len(data.endog), results.scale)
         return torch.exp(2 * etas[1]).double().cpu().numpy()
+
+    def row_etas(self, results: Estimates) -> list[Tensor]:
+        """Return mean and log sigma of the rows; least squares has ``s`` beside its parameters."""
+        etas = super().row_etas(results)
+        if len(etas) < 2:
+            known = self.known_part(1)
+            level = torch.full_like(etas[0], 0.5 * math.log(results.scale) if results.scale > 0 else -math.inf)
+            etas.append(level if known is None else level + known)
+        return etas
 
     def known_part(self, position: int) -> Tensor | None:
         """Return ``-1/2 log w`` for log sigma: with ``var_weights`` a row's variance is ``sigma^2 / w``."""

@@ -20,11 +20,13 @@ from ..optim.registry import make_optimizer
 from ..params.map import ParamMap, Units, uncentring
 from ..params.natural import Natural, PredictorSpec
 from ..results.estimates import Estimates
+from ..results.linkscale import link_values
 from ..results.residuals import undefined
 from ..workers import derivatives_on, engine
 from . import derivatives
 from .base import DATA_KEYWORDS, GenericLikelihoodModel
 from .problem import VERDICT, LikelihoodProblem
+from .views import Moves
 
 START_ROWS = 5_000
 """Rows from which default starting values are computed."""
@@ -78,6 +80,11 @@ class LinearPredictorModel(GenericLikelihoodModel):
     def cdf(self, y: Tensor, *etas: Tensor) -> Tensor:
         """Return the (n,) probabilities of a response up to y; override for quantile residuals."""
         raise undefined(self, "distribution function", f"cdf(self, y, {', '.join(self._specs())})")
+
+    def standard_normal(self, y: Tensor, *etas: Tensor) -> Tensor:
+        """Return the (n,) ``Phi^-1(F(y))`` of continuous responses; override where that is known without rounding."""
+        found: Tensor = torch.special.ndtri(self.cdf(y, *etas))
+        return found
 
     # ---- predictors and names
 
@@ -193,11 +200,15 @@ class LinearPredictorModel(GenericLikelihoodModel):
             if len(at):  # closed-form least squares has no sigma among its parameters
                 b, at = at.tensor_split([design.X.shape[1]])
                 etas.append(design.X @ b)
-        for j in range(len(etas)):
-            known = data.offset if j == 0 else self.known_part(j) if data is self.data else None
-            if known is not None:
-                etas[j] = etas[j] + known
+        if data.offset is not None:
+            etas[0] = etas[0] + data.offset
         return etas
+
+    def row_etas(self, results: Estimates) -> list[Tensor]:
+        """Return the linear predictors of the rows of the fit, with the known parts that weights put into them."""
+        etas = self.etas(link_values(results), self.data)
+        known = [None, *(self.known_part(j) for j in range(1, len(etas)))]
+        return [eta if part is None else eta + part for eta, part in zip(etas, known, strict=True)]
 
     def loglikeobs(self, params: Any) -> Tensor:
         """Return the (n,) log-likelihoods at reported parameters, unweighted."""
@@ -297,10 +308,21 @@ class LinearPredictorModel(GenericLikelihoodModel):
 
     def predict_at(self, params: Tensor, data: ModelData, which: str) -> Tensor:
         """Return the mean, or one of the linear predictors, at link-scale parameters."""
-        etas = self.etas(params, data)
+        return self._of_etas(self.etas(params, data), which, list(data.designs))
+
+    def predict_along(self, params: Tensor, data: ModelData, moves: Moves, step: Tensor, which: str) -> Tensor:
+        """Return predictions with the regressors moved, by way of the linear predictors: few columns move."""
+        etas, at = self.etas(params, data), params.to(data.device, data.endog.dtype)
+        for j, (name, design) in enumerate(data.designs.items()):
+            if j < len(etas):
+                b, at = at.tensor_split([design.X.shape[1]])
+                positions, slopes = moves[name]
+                etas[j] = etas[j] + step * (slopes @ b[positions])
+        return self._of_etas(etas, which, list(data.designs))
+
+    def _of_etas(self, etas: list[Tensor], which: str, names: list[str]) -> Tensor:
         if which == "mean":
             return self.mean(*etas)
-        names = list(data.designs)
         if which == "linear" or which in names:
             return etas[0 if which == "linear" else names.index(which)]
         raise OptionError(unknown("which", which, dict.fromkeys(["mean", "linear", *names])))

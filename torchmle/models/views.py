@@ -23,6 +23,9 @@ if TYPE_CHECKING:
 
 M = TypeVar("M", bound="GenericLikelihoodModel")
 
+Moves = Mapping[str, tuple[list[int], Tensor]]
+"""By predictor: positions of columns, and their (n, p) slopes in something."""
+
 
 def of_table(
     cls: type[M],
@@ -86,3 +89,14 @@ def predict_opaque(model: GenericLikelihoodModel, params: Tensor, data: ModelDat
         eta = there.exog @ at[: there.exog.shape[1]]
         return eta if data.offset is None else eta + data.offset
     raise OptionError(unknown("which", which, ["mean", "linear"]))
+
+
+def along(data: ModelData, moves: Moves, step: Tensor) -> ModelData:
+    """Return data whose regressors are moved by a step, one number a row, times the moves of the columns."""
+    designs = dict(data.designs)
+    for name, (positions, slopes) in moves.items():
+        if positions:
+            X = designs[name].X.clone()
+            X[:, positions] = X[:, positions] + step[:, None] * slopes
+            designs[name] = replace(designs[name], X=X)
+    return replace(data, designs=designs)

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from dataclasses import dataclass, replace
+from html import escape
 from typing import Any
 
 import numpy as np
@@ -11,6 +13,7 @@ from scipy import special
 
 from ..data.vectors import FloatArray
 from ..errors import OptionError, unknown
+from .estimates import within_unit
 
 WORDS = {
     "dydx": "dy/dx",
@@ -30,7 +33,9 @@ class Margins:
     labels : what each row is: variable, contrast of levels, group, values that columns were set to.
     values, covariance : (M,) averages and their (M, M) covariance.
     kind, which, vce, cov_type : what was averaged, of which prediction, and how errors were computed.
-    not_smooth : variables that enter by a function with kinks or steps, where a derivative is a numerical change.
+    not_smooth : variables that enter by a function with jumps or kinks. Where a column jumps, its slope is the change
+        over one standard deviation of the variable, over one unit where that is in whole numbers.
+    notes : what else to know of these numbers.
     """
 
     labels: pd.DataFrame
@@ -44,6 +49,7 @@ class Margins:
     use_t: bool
     df: float
     not_smooth: tuple[str, ...] = ()
+    notes: tuple[str, ...] = ()
 
     @property
     def margeff(self) -> FloatArray:
@@ -57,7 +63,7 @@ class Margins:
 
     def conf_int(self, alpha: float | None = None) -> FloatArray:
         """Return (M, 2) Wald intervals."""
-        upper = 1 - (self.alpha if alpha is None else alpha) / 2
+        upper = 1 - within_unit(self.alpha if alpha is None else alpha) / 2
         width = float(special.stdtrit(self.df, upper) if self.use_t else special.ndtri(upper)) * self.margeff_se
         return np.column_stack([self.values - width, self.values + width])
 
@@ -110,17 +116,35 @@ class Margins:
         one, other = self.labels.iloc[i], self.labels.iloc[j]
         return {c: one[c] if one[c] == other[c] else f"{one[c]} - {other[c]}" for c in self.labels.columns}
 
-    def __str__(self) -> str:
-        errors = "given the rows" if self.vce == "delta" else "of rows that are a sample themselves"
-        notes = [
-            f"{WORDS[self.kind]} of {self.which!r}; {self.cov_type} standard errors by the delta method, {errors}."
+    @property
+    def remarks(self) -> list[str]:
+        """Return what stands below the table: what was averaged, how errors were computed, and the notes."""
+        errors = "the rows are taken as given" if self.vce == "delta" else "the rows are a sample themselves"
+        what = "" if self.which == "mean" else f" of {self.which!r}"
+        found = [
+            f"{WORDS[self.kind]}{what}; {self.cov_type} standard errors by the delta method, {errors}.",
+            *self.notes,
         ]
         if self.not_smooth:
-            notes.append(f"Not differentiable in {', '.join(self.not_smooth)}: a numerical change of the data column.")
-        return "\n".join([self.table.to_string(index=False, float_format=lambda v: f"{v:.4g}"), *notes])
+            found.append(
+                f"Not differentiable in {', '.join(self.not_smooth)}: a change of the data column in its place."
+            )
+        return found
+
+    def __str__(self) -> str:
+        table = self.table.to_string(index=False, formatters=self._formats())
+        return "\n".join([table, *self.remarks])
 
     __repr__ = __str__
 
     def _repr_html_(self) -> str:
-        html: str = self.table.to_html(index=False, float_format=lambda v: f"{v:.4g}")
-        return html
+        table: str = self.table.to_html(index=False, formatters=self._formats())
+        return "".join([table, *(f"<p>{escape(line)}</p>" for line in self.remarks)])
+
+    def _formats(self) -> dict[str, Callable[..., str]]:
+        """Return how columns are written: numbers to four digits, tests and p-values to three decimals."""
+        test = "t" if self.use_t else "z"
+        wide: dict[str, Callable[..., str]] = dict.fromkeys(
+            ("estimate", "std err", "[lower", "upper]"), "{:.4g}".format
+        )
+        return {**wide, test: "{:.3f}".format, f"P>|{test}|": "{:.3f}".format}

@@ -53,8 +53,8 @@ class ModelView(Protocol):
         """Return the model on some of its rows."""
         ...
 
-    def etas(self, link: Tensor, data: ModelData) -> list[Tensor]:
-        """Return the linear predictors at link-scale parameters."""
+    def row_etas(self, results: Estimates) -> list[Tensor]:
+        """Return the linear predictors of the rows of the fit, all known parts included."""
         ...
 
     def observation_variance(self, results: Estimates, data: ModelData) -> Any:
@@ -63,6 +63,10 @@ class ModelView(Protocol):
 
     def predict_at(self, params: Tensor, data: ModelData, which: str) -> Tensor:
         """Return predictions of one kind at link-scale parameters, differentiable in these and in the regressors."""
+        ...
+
+    def predict_along(self, params: Tensor, data: ModelData, moves: Any, step: Tensor, which: str) -> Tensor:
+        """Return predictions with the regressors moved by a step, one number a row, times the slopes in ``moves``."""
         ...
 
 

@@ -14,45 +14,30 @@ from torch import Tensor
 
 from ..data.batch import ModelData
 from ..data.vectors import FloatArray
-from ..errors import OptionError, UndefinedStatisticError, unknown
+from ..errors import OptionError, unknown
 from ..workers import derivatives_on
+from .asked import (
+    KINDS,
+    VCE,
+    Effect,
+    Mask,
+    Plan,
+    Scenario,
+    need_variable,
+    read_at,
+    read_over,
+    read_variables,
+    typical_values,
+)
 from .effects import Margins
 from .estimates import within_unit
-from .inference import check_inference
-from .sheet import Sheet, as_tensors, changed, make_sheet, slopes, with_designs
+from .linkscale import delta_covariance, link_values, need_maximum
+from .sheet import CHUNK, Sheet, changed, make_sheet, with_designs
+from .slopes import Columns, slopes
+from .unconditional import check_unconditional, unconditional
 
 if TYPE_CHECKING:
     from .estimates import Estimates
-
-KINDS = ("dydx", "eyex", "dyex", "eydx", "mean")
-WHERE = ("overall", "mean", "median", "zero")
-
-
-@dataclass(frozen=True)
-class Effect:
-    """Hold what is averaged: the effect of a variable, a discrete change between levels, or the prediction itself."""
-
-    variable: str | None
-    levels: tuple[Any, Any] | None = None
-
-    @property
-    def label(self) -> str:
-        """Return what stands in the table beside the variable."""
-        return "" if self.levels is None else f"{self.levels[1]} - {self.levels[0]}"
-
-
-@dataclass(frozen=True)
-class Plan:
-    """Hold everything that was asked for, checked."""
-
-    results: Estimates
-    sheet: Sheet
-    effects: tuple[Effect, ...]
-    scenarios: tuple[Mapping[str, Any], ...]
-    means: bool
-    groups: tuple[tuple[str, np.ndarray[Any, Any]], ...]
-    kind: str
-    which: str
 
 
 def margins(
@@ -66,145 +51,101 @@ def margins(
     alpha: float,
 ) -> Margins:
     """Return averages of effects; see :meth:`Results.margins`."""
-    if kind not in KINDS:
-        raise OptionError(unknown("kind of margins:", kind, KINDS))
-    if vce not in ("delta", "unconditional"):
-        raise OptionError(unknown("vce", vce, ["delta", "unconditional"]))
-    _need_maximum(results)
+    for what, value, allowed in (("kind of margins:", kind, KINDS), ("vce", vce, VCE)):
+        if value not in allowed:
+            raise OptionError(unknown(what, value, allowed))
+    level = within_unit(alpha)
+    need_maximum(results, "margins")
     sheet = make_sheet(results.model.data)
-    means, scenarios = _scenarios(sheet, at)
-    effects = (Effect(None),) if kind == "mean" else _effects(sheet, variables, kind)
-    plan = Plan(results, sheet, effects, scenarios, means, _groups(results, sheet, over), kind, which)
-    return _averages(plan, over, vce, within_unit(alpha))
+    typical, scenarios = read_at(sheet, at)
+    if vce == "unconditional":
+        check_unconditional(results, typical)
+    effects = read_variables(sheet, variables, kind)
+    return _averages(
+        Plan(results, sheet, effects, typical, scenarios, read_over(sheet, over), kind, which, vce), over, level
+    )
 
 
 def margins_of_columns(
-    results: Estimates, at: str, method: str, atexog: Mapping[Any, float] | None, dummy: bool
+    results: Estimates, at: str, method: str, atexog: Mapping[Any, float] | None, dummy: bool, count: bool
 ) -> Margins:
     """Return averages of effects of the design's columns; see :meth:`Results.get_margeff`."""
     if method not in KINDS[:4]:
         raise OptionError(unknown("method", method, KINDS[:4]))
-    _need_maximum(results)
+    if not isinstance(at, str):
+        raise OptionError(f"at is {at!r}; get_margeff() holds columns at values by atexog=, margins() by at=.")
+    need_maximum(results, "margins")
     sheet = make_sheet(replace(results.model.data, formulas=None))
-    means, (scenario,) = _scenarios(sheet, at)
-    held = {sheet.frame.columns[k] if isinstance(k, int) else k: float(v) for k, v in (atexog or {}).items()}
+    typical, _ = read_at(sheet, at)
+    names = list(sheet.frame.columns)
+    held = {_column(k, names): float(v) for k, v in (atexog or {}).items()}
     for name in held:
-        if name not in sheet.variables:
-            raise OptionError(unknown("column in atexog:", name, sheet.variables))
+        need_variable(sheet, name, "column in atexog:")
     first = [v for v in sheet.variables if v in next(iter(results.model.data.designs.values())).terms]
-    two = {v: dummy and set(np.unique(sheet.frame[v])) <= {0.0, 1.0} for v in first}
-    effects = tuple(Effect(v, (0.0, 1.0) if two[v] else None) for v in first)
+    if not first:
+        raise OptionError("There is no variable whose effect could be computed.")
+    effects = tuple(_effect_of_column(v, sheet.frame[v], dummy, count) for v in first)
     groups = (("", np.ones(len(sheet.frame), dtype=bool)),)
-    plan = Plan(results, sheet, effects, ({**scenario, **held},), means, groups, method, "mean")
-    found = _averages(plan, None, "delta", 0.05)
+    plan = Plan(results, sheet, effects, typical, (held,), groups, method, "mean", "delta")
+    found = _averages(plan, None, 0.05)
     return replace(found, labels=found.labels[["variable"]])
 
 
-def _need_maximum(results: Estimates) -> None:
-    if not results.converged:
-        raise UndefinedStatisticError(f"margins need a maximum, and this fit has none ({results.status})")
+def _column(key: Any, names: list[str]) -> str:
+    """Return the name of a column given by name or by position."""
+    if isinstance(key, (int, np.integer)):
+        if not 0 <= key < len(names):
+            raise OptionError(f"atexog names column {key}; there are {len(names)}, counted from 0.")
+        return names[key]
+    return str(key)
 
 
-def _averages(plan: Plan, over: str | None, vce: str, alpha: float) -> Margins:
+def _effect_of_column(name: str, column: pd.Series, dummy: bool, count: bool) -> Effect:
+    two = set(column.unique()) <= {0.0, 1.0}
+    if dummy and two:
+        return Effect(name, (0.0, 1.0))
+    whole = count and not two and bool((column == column.round()).all() and (column >= 0).all())
+    return Effect(name, count=whole)
+
+
+def _averages(plan: Plan, over: str | None, alpha: float) -> Margins:
     """Return the averages that were asked for."""
-    cells = list(product(plan.scenarios, plan.effects))
+    results, cells = plan.results, list(product(plan.scenarios, plan.effects))
     parts = [_evaluate(plan, scenario, effect) for scenario, effect in cells]
     labels = [(s, e, g) for s, e in cells for g, _ in plan.groups]
-    values = torch.cat([p.values for p in parts])
-    jacobian = torch.cat([p.jacobian for p in parts])
-    rows = np.concatenate([p.rows for p in parts], 1) if vce == "unconditional" else None
-    covariance = _covariance(plan, values, jacobian, rows)
+    values, jacobian = torch.cat([p.values for p in parts]), torch.cat([p.jacobian for p in parts])
+    _need_numbers(plan, values, [e for _, e, _ in labels])
+    covariance, notes = delta_covariance(results, jacobian)
+    if plan.vce == "unconditional":
+        rows = np.concatenate([p.rows for p in parts if p.rows is not None], 1)
+        masks = [mask for _ in cells for _, mask in plan.groups]
+        covariance = unconditional(results, jacobian, plan.sheet.weights, values, rows, masks)
     rough = sorted({str(e.variable) for p, (_, e) in zip(parts, cells, strict=True) if not p.smooth})
-    results = plan.results
-    how = (plan.kind, plan.which, vce, alpha, results.cov_type, results.use_t, results.df_resid_inference)
-    return Margins(_table(labels, over), values.numpy(), covariance.numpy(), *how, tuple(rough))
+    how = (plan.kind, plan.which, plan.vce, alpha, results.cov_type, results.use_t, results.df_resid_inference)
+    notes = (*_notes(plan), *notes)
+    return Margins(_table(labels, over), values.numpy(), covariance.numpy(), *how, tuple(rough), notes)
 
 
-def _scenarios(sheet: Sheet, at: str | Mapping[str, Any]) -> tuple[bool, tuple[Mapping[str, Any], ...]]:
-    """Return whether rows are averaged before the effect is taken, and the values that columns are set to."""
-    if isinstance(at, str):
-        if at not in WHERE:
-            raise OptionError(unknown("at", at, [*WHERE, "a dict of column to value or values"]))
-        numeric = [v for v in sheet.variables if not sheet.is_categorical(v)]
-        if at == "overall":
-            return False, ({},)
-        return True, ({v: _typical(sheet, v, at) for v in numeric},)
-    if not isinstance(at, Mapping):
-        raise OptionError(
-            f"at is {at!r}; it must be one of {', '.join(WHERE)}, or a dict of column to value or values."
-        )
-    for name in at:
-        if name not in sheet.variables:
-            raise OptionError(unknown("column in at:", name, sheet.variables))
-        _check_levels(sheet, name, _several(at[name]))
-    grid = product(*(_several(v) for v in at.values()))
-    return False, tuple(dict(zip(at, values, strict=True)) for values in grid)
+def _need_numbers(plan: Plan, values: Tensor, effects: Sequence[Effect]) -> None:
+    bad = (~torch.isfinite(values)).nonzero().flatten().tolist()
+    if bad:
+        name = effects[bad[0]].variable
+        what = "the prediction" if name is None else f"the effect of {name!r}"
+        hint = " An elasticity needs positive predictions." if plan.kind in ("eyex", "eydx") else ""
+        raise OptionError(f"margins: {what} is not a finite number in some row.{hint}")
 
 
-def _several(value: Any) -> list[Any]:
-    return [value] if isinstance(value, str) or np.ndim(value) == 0 else list(value)
+def _notes(plan: Plan) -> tuple[str, ...]:
+    notes = []
+    if plan.typical is not None:
+        notes.append(f"Numbers at {_TYPICAL[plan.typical]}, columns of categories averaged.")
+    gone = [t for design in plan.sheet.data.designs.values() for t in design.dropped]
+    if gone:
+        notes.append(f"Columns dropped as collinear ({', '.join(gone)}) have no part in the effects.")
+    return tuple(notes)
 
 
-def _check_levels(sheet: Sheet, name: str, values: Sequence[Any]) -> None:
-    if sheet.is_categorical(name):
-        for value in values:
-            if value not in sheet.levels(name):
-                raise OptionError(unknown(f"level of {name!r} in at:", value, map(str, sheet.levels(name))))
-    elif not all(isinstance(v, (int, float, np.number)) and np.isfinite(v) for v in values):
-        raise OptionError(f"at[{name!r}] is {list(values)!r}; it must be a finite number, or several.")
-
-
-def _typical(sheet: Sheet, name: str, at: str) -> float:
-    """Return the value at which a number is held."""
-    x = sheet.frame[name].to_numpy(dtype=np.float64)
-    if at == "mean":
-        return float(np.average(x, weights=_weights(sheet.data)))
-    return float(np.median(x)) if at == "median" else 0.0
-
-
-def _weights(data: ModelData) -> FloatArray | None:
-    """Return what rows count in an average: counts and sampling weights do, precisions do not."""
-    if data.weights is None or data.weights.kind == "var_weights":
-        return None
-    return data.weights.values.cpu().double().numpy()
-
-
-def _effects(sheet: Sheet, variables: str | Sequence[str] | None, kind: str) -> tuple[Effect, ...]:
-    names = sheet.variables if variables is None else [variables] if isinstance(variables, str) else list(variables)
-    found: list[Effect] = []
-    for name in names:
-        if name not in sheet.variables:
-            raise OptionError(unknown("variable of margins:", name, sheet.variables))
-        if not sheet.is_categorical(name):
-            found.append(Effect(name))
-        elif kind in ("eyex", "dyex"):
-            if variables is not None:
-                raise OptionError(f"kind={kind!r} is not defined for {name!r}, which has levels; use 'dydx' or 'eydx'.")
-        else:
-            base, *others = sheet.levels(name)
-            found += [Effect(name, (base, level)) for level in others]
-    if not found:
-        raise OptionError("There is no variable whose effect could be computed.")
-    return tuple(found)
-
-
-def _groups(results: Estimates, sheet: Sheet, over: str | None) -> tuple[tuple[str, np.ndarray[Any, Any]], ...]:
-    n = len(sheet.frame)
-    if over is None:
-        return (("", np.ones(n, dtype=bool)),)
-    if over in sheet.frame:
-        column = sheet.frame[over]
-    else:
-        from ..data.frames import as_frame, check_columns, take_column
-
-        if sheet.data.frame is None:
-            raise OptionError(unknown("column in over:", over, sheet.variables))
-        check_columns(as_frame(sheet.data.frame), [over], "over")
-        column = sheet.data.rows.take(take_column(as_frame(sheet.data.frame), over))
-    if column.isna().any():
-        raise OptionError(f"over={over!r} is missing in {int(column.isna().sum())} of the rows in use.")
-    values = column.to_numpy()
-    return tuple((str(level), np.asarray(values == level)) for level in sorted(set(column)))
+_TYPICAL = {"mean": "their mean", "median": "their median", "zero": "zero"}
 
 
 @dataclass(frozen=True)
@@ -213,33 +154,8 @@ class _Part:
 
     values: Tensor
     jacobian: Tensor
-    rows: FloatArray
+    rows: FloatArray | None
     smooth: bool
-
-
-def _evaluate(plan: Plan, scenario: Mapping[str, Any], effect: Effect) -> _Part:
-    """Return the averages of one effect in one scenario, for each group."""
-    data = plan.sheet.data
-    link = torch.from_numpy(plan.results.link_params.to_numpy().copy())
-    weights = _weights(data)
-    weights = np.ones(len(plan.sheet.frame)) if weights is None else weights
-    totals = [float(weights[mask].sum()) for _, mask in plan.groups]
-    values = torch.zeros(len(totals), dtype=torch.float64, device="cpu")
-    jacobian = torch.zeros(len(totals), len(link), dtype=torch.float64, device="cpu")
-    rows, smooth = np.zeros((len(weights), len(totals))), True
-    with derivatives_on(data.device):
-        for piece, share, part in _pieces(plan, scenario, effect, weights):
-            at = link.clone().requires_grad_()
-            found = _of_rows(plan, effect, piece, at)
-            smooth &= piece.smooth
-            for g, (_, mask) in enumerate(plan.groups):
-                count = torch.from_numpy(share * mask[part] / totals[g]) if not plan.means else torch.ones(1).double()
-                total = (found * count.to(found)).sum()
-                values[g] += float(total.detach())
-                (slope,) = torch.autograd.grad(total, at, retain_graph=True, allow_unused=True)
-                jacobian[g] += 0.0 if slope is None else slope.double().cpu()
-                rows[part, g] = found.detach().double().cpu().numpy() if not plan.means else values[g]
-    return _Part(values, jacobian, rows, smooth)
 
 
 @dataclass(frozen=True)
@@ -249,128 +165,181 @@ class _Piece:
     data: ModelData
     model: Any
     other: ModelData | None = None
-    slopes: Mapping[str, Tensor] | None = None
+    moves: Mapping[str, tuple[list[int], Tensor]] | None = None
     x: Tensor | None = None
     smooth: bool = True
 
 
-def _pieces(
-    plan: Plan, scenario: Mapping[str, Any], effect: Effect, weights: FloatArray
-) -> Iterator[tuple[_Piece, FloatArray, slice]]:
-    """Yield pieces of the rows with their weights; where rows are averaged first, one piece with one row a group."""
-    sheet, data = plan.sheet, plan.sheet.data
+def _evaluate(plan: Plan, scenario: Scenario, effect: Effect) -> _Part:
+    """Return the averages of one effect in one scenario, for each group."""
+    sheet, link, G = plan.sheet, link_values(plan.results), len(plan.groups)
+    values = torch.zeros(G, dtype=torch.float64, device="cpu")
+    jacobian = torch.zeros(G, len(link), dtype=torch.float64, device="cpu")
+    rows = np.zeros((len(sheet.frame), G)) if plan.vce == "unconditional" else None
+    smooth = True
+    with derivatives_on(sheet.data.device):
+        for piece, shares, part in _pieces(plan, scenario, effect):
+            at = link.clone().requires_grad_()
+            found = _of_rows(plan, effect, piece, at)
+            smooth &= piece.smooth
+            for g, share in shares.items():
+                total = (found.double() * share.to(found.device)).sum()
+                values[g] += float(total.detach())
+                if total.requires_grad:
+                    (slope,) = torch.autograd.grad(total, at, retain_graph=True, allow_unused=True)
+                    jacobian[g] += 0.0 if slope is None else slope.double().cpu()
+                if rows is not None:
+                    rows[part, g] = found.detach().double().cpu().numpy()
+    return _Part(values, jacobian, rows, smooth)
+
+
+def _pieces(plan: Plan, scenario: Scenario, effect: Effect) -> Iterator[tuple[_Piece, dict[int, Tensor], slice]]:
+    """Yield pieces of the rows, with the share of each row in the average of each group."""
+    if plan.typical is not None:
+        for g, (_, mask) in enumerate(plan.groups):
+            yield _typical_row(plan, scenario, effect, mask), {g: torch.ones(1).double()}, slice(0, 1)
+        return
+    sheet, totals = plan.sheet, [float(plan.sheet.weights[mask].sum()) for _, mask in plan.groups]
     for part in sheet.chunks():
-        frame = sheet.frame.iloc[part]
-        frame = changed(frame, scenario) if scenario else frame
-        own = weights[part]
-        rows = slice(0, 1) if plan.means else part
-
-        def build(table: pd.DataFrame, own: FloatArray = own, rows: slice = rows) -> ModelData:
-            matrices = {k: _averaged(m, own) if plan.means else m for k, m in sheet.matrices(table).items()}
-            return with_designs(data, as_tensors(data, matrices), rows)
-
-        model = plan.results.model if plan.means else plan.results.model.take(part)
-        if effect.variable is None:
-            yield _Piece(build(frame), model), own, part
-        elif effect.levels is not None:
-            low, high = (build(changed(frame, {effect.variable: level})) for level in effect.levels)
-            yield _Piece(high, model, other=low), own, part
-        else:
-            found, smooth = slopes(sheet, frame, effect.variable)
-            found = {k: _averaged(m, own) if plan.means else m for k, m in found.items()}
-            x = frame[effect.variable].to_numpy(dtype=np.float64)
-            x = x[:1] if plan.means else x
-            moves = as_tensors(data, found)
-            yield _Piece(build(frame), model, None, moves, torch.from_numpy(x.copy()), smooth), own, part
+        shares = {
+            g: torch.from_numpy(sheet.weights[part] * mask[part] / totals[g])
+            for g, (_, mask) in enumerate(plan.groups)
+            if mask[part].any()
+        }
+        yield _piece(plan, scenario, effect, sheet, part), shares, part
 
 
-def _averaged(matrix: FloatArray, weights: FloatArray) -> FloatArray:
-    return np.average(matrix, axis=0, weights=weights)[None]
+def _piece(plan: Plan, scenario: Scenario, effect: Effect, sheet: Sheet, part: slice) -> _Piece:
+    """Return what the effect in some rows is computed from."""
+    frame = changed(sheet.frame.iloc[part], scenario) if scenario else sheet.frame.iloc[part]
+    data, model, name = sheet.data, plan.results.model.take(part), effect.variable
+
+    def build(table: pd.DataFrame, *names: str) -> ModelData:
+        return with_designs(data, sheet.designs(part, table, {*scenario, *names}), part)
+
+    if name is None:
+        return _Piece(build(frame), model)
+    if effect.levels is not None:
+        low, high = (build(changed(frame, {name: level}), name) for level in effect.levels)
+        return _Piece(high, model, other=low)
+    if effect.count:
+        low, high = (build(frame.assign(**{name: frame[name] + k}), name) for k in (-1, 1))
+        return _Piece(high, model, other=low)
+    found = slopes(plan.sheet, frame, name)
+    x = torch.from_numpy(frame[name].to_numpy(dtype=np.float64).copy())
+    return _Piece(build(frame), model, None, _tensors(found.columns, data), x, found.smooth)
+
+
+def _tensors(columns: Columns, data: ModelData) -> dict[str, tuple[list[int], Tensor]]:
+    """Return slopes in the dtype and on the device of the model."""
+    return {
+        key: (at, torch.tensor(values, dtype=data.endog.dtype, device=data.device))
+        for key, (at, values) in columns.items()
+    }
+
+
+def _typical_row(plan: Plan, scenario: Scenario, effect: Effect, mask: Mask) -> _Piece:
+    """Return one row that stands for a group: numbers at their typical value, then every column averaged."""
+    whole = plan.sheet
+    _need_no_row_data(plan)
+    frame, weights = whole.frame.loc[mask], whole.weights[mask]
+    assert plan.typical is not None
+    held = {**typical_values(frame, weights, whole, plan.typical), **scenario}
+    used = np.flatnonzero(mask)
+    pieces, shares = [], []
+    for a in range(0, len(used), CHUNK):
+        chosen = used[a : a + CHUNK]
+        pieces.append(_piece(plan, held, effect, _rows_of(whole, chosen), slice(0, len(chosen))))
+        shares.append(torch.from_numpy(whole.weights[chosen] / weights.sum()))
+    return _joined(plan, pieces, shares)
+
+
+def _need_no_row_data(plan: Plan) -> None:
+    """Refuse a typical row where the prediction may use numbers of a row that have no typical value."""
+    model, n = plan.results.model, len(plan.sheet.frame)
+    own = [k for k, v in vars(model).items() if isinstance(v, (Tensor, np.ndarray)) and v.ndim and len(v) == n]
+    extra = sorted({*plan.sheet.data.row_data, *own} - {"endog", "exog", "offset"})
+    if extra:
+        raise OptionError(
+            f"at={plan.typical!r} is not defined for a model with row data ({', '.join(extra)}); use 'overall' or a "
+            "dict."
+        )
+
+
+def _rows_of(sheet: Sheet, chosen: np.ndarray[Any, Any]) -> Sheet:
+    """Return the sheet of some rows; what was found out about the whole stays known."""
+    index = torch.from_numpy(chosen).to(sheet.data.device)
+    data = sheet.data
+    part = replace(
+        data,
+        endog=data.endog[index],
+        designs={k: replace(d, X=d.X[index]) for k, d in data.designs.items()},
+        offset=None if data.offset is None else data.offset[index],
+        weights=None,
+        groups=None,
+    )
+    return replace(sheet, data=part, frame=sheet.frame.iloc[chosen], weights=sheet.weights[chosen])
+
+
+def _joined(plan: Plan, pieces: list[_Piece], shares: list[Tensor]) -> _Piece:
+    """Return the average row of several pieces."""
+
+    def mean(tensors: list[Tensor]) -> Tensor:
+        parts = [share.to(t) @ t for share, t in zip(shares, tensors, strict=True)]
+        return torch.stack(parts).sum(0, keepdim=True)
+
+    def row(data: list[ModelData]) -> ModelData:
+        designs = {k: replace(d, X=mean([p.designs[k].X for p in data])) for k, d in data[0].designs.items()}
+        offsets = [p.offset for p in data if p.offset is not None]
+        return replace(data[0], endog=data[0].endog[:1], designs=designs, offset=mean(offsets) if offsets else None)
+
+    first = pieces[0]
+    others = [p.other for p in pieces if p.other is not None]
+    moves = [p.moves for p in pieces if p.moves is not None]
+    return _Piece(
+        data=row([p.data for p in pieces]),
+        model=plan.results.model.take(slice(0, 1)),
+        other=row(others) if others else None,
+        moves={k: (at, mean([m[k][1] for m in moves])) for k, (at, _) in moves[0].items()} if moves else None,
+        x=None if first.x is None else first.x[:1],  # a number is held at one value in all rows
+        smooth=all(p.smooth for p in pieces),
+    )
 
 
 def _of_rows(plan: Plan, effect: Effect, piece: _Piece, at: Tensor) -> Tensor:
     """Return the effect in each row, differentiable in the parameters."""
-
-    def predicted(data: ModelData) -> Tensor:
-        found: Tensor = piece.model.predict_at(at, data, plan.which)
-        return found
-
-    if effect.variable is None:
-        return predicted(piece.data)
-    if piece.other is not None:
-        low, high = predicted(piece.other), predicted(piece.data)
-        return high.log() - low.log() if plan.kind == "eydx" else high - low
-    assert piece.slopes is not None
+    n, model = len(piece.data.endog), piece.model
+    if piece.moves is None:
+        high = _whole(model.predict_at(at, piece.data, plan.which), n)
+        if piece.other is None:
+            return high
+        low = _whole(model.predict_at(at, piece.other, plan.which), n)
+        change = high.log() - low.log() if plan.kind in ("eydx", "eyex") else high - low
+        return change / 2 if effect.count else change
     assert piece.x is not None
-    move = torch.zeros(len(piece.x), dtype=piece.data.endog.dtype, device=piece.data.device, requires_grad=True)
-    designs = piece.data.designs
-    moved = {k: replace(d, X=d.X + move[:, None] * piece.slopes[k]) for k, d in designs.items()}
-    level = predicted(replace(piece.data, designs=moved))
-    (slope,) = torch.autograd.grad(level.sum(), move, create_graph=True)
+    step = torch.zeros(n, dtype=piece.data.endog.dtype, device=piece.data.device, requires_grad=True)
+    level = _whole(model.predict_along(at, piece.data, piece.moves, step, plan.which), n)
+    (slope,) = torch.autograd.grad(level.sum(), step, create_graph=True, allow_unused=True)
+    slope = torch.zeros_like(level) if slope is None else slope
     x = piece.x.to(slope)
     return {"dydx": slope, "eydx": slope / level, "dyex": slope * x, "eyex": slope * x / level}[plan.kind]
 
 
-def _covariance(plan: Plan, values: Tensor, jacobian: Tensor, rows: FloatArray | None) -> Tensor:
-    """Return the covariance of the averages: given the rows, or with the rows' own sampling by influence functions."""
-    results = plan.results
-    matrix = results.fit.map.push_link(results.inference.covariance.matrix, results.fit.gamma)
-    if rows is None:
-        return jacobian @ torch.nan_to_num(matrix, nan=0.0) @ jacobian.mT
-    return _unconditional(plan, values, jacobian, rows)
-
-
-def _unconditional(plan: Plan, values: Tensor, jacobian: Tensor, rows: FloatArray) -> Tensor:
-    """Return the covariance of averages over rows that are a sample, too.
-
-    A row's influence is ``w_i (f_i - m) / W + J bread s_i``; these are added up by cluster, and corrected by the
-    factor of the covariance in use (HC1: n/(n-K), cluster: G/(G-1) ...).
-    """
-    results = plan.results
-    kind = results.cov_type
-    if kind not in ("HC0", "HC1", "cluster") or plan.means:
+def _whole(values: Tensor, n: int) -> Tensor:
+    """Return predictions, refusing those that are not one a row."""
+    if values.shape != (n,):
         raise OptionError(
-            "vce='unconditional' needs robust errors and at='overall' or a dict: use with_cov('HC1') or 'cluster' "
-            f"first; this fit has {kind!r}."
+            f"margins: the prediction has shape {tuple(values.shape)} for {n} rows. What it uses beside the regressors "
+            "must be row_data, so that it can be taken for some of the rows."
         )
-    influence = _of_estimates(results) @ jacobian.mT
-    weights = _weights(plan.sheet.data)
-    weights = np.ones(len(rows)) if weights is None else weights
-    masks = [mask for _ in plan.scenarios for _ in plan.effects for _, mask in plan.groups]
-    for m, mask in enumerate(masks):
-        influence[:, m] += torch.from_numpy(mask * (rows[:, m] - float(values[m])) / weights[mask].sum())
-    return _summed(results, influence, torch.from_numpy(weights.copy()))
+    return values
 
 
-def _of_estimates(results: Estimates) -> Tensor:
-    """Return the (n, K) influence of a row, of weight one, on the link-scale estimates: ``bread s_i``."""
-    fit, bread = results.fit, results.inference.bread
-    assert bread is not None
-    scores = fit.objective.scores(fit.map.working(fit.gamma)) @ fit.map.working_jacobian(fit.gamma)
-    return scores @ bread @ fit.map.link_jacobian(fit.gamma).mT
-
-
-def _summed(results: Estimates, influence: Tensor, weights: Tensor) -> Tensor:
-    """Return the sum of outer products of influences, by row or by cluster, with the correction of the errors."""
-    name, correction, groups = check_inference(results.model, results.cov_type, results.cov_kwds, True)
-    n, K = results.nobs, len(results.fit.gamma)
-    if groups is None:
-        data = results.model.data
-        power = weights.sqrt() if data.weights is not None and data.weights.kind == "freq_weights" else weights
-        weighted = influence * power[:, None]
-        return weighted.mT @ weighted * (n / (n - K) if name == "HC1" else 1.0)
-    codes, G = torch.from_numpy(groups.codes), groups.count
-    sums = torch.zeros(G, influence.shape[1], dtype=torch.float64).index_add_(0, codes, influence * weights[:, None])
-    factor = {True: G / (G - 1) * (n - 1) / (n - K), False: 1.0, "stata": G / (G - 1)}[correction]
-    return sums.mT @ sums * factor
-
-
-def _table(labels: Sequence[tuple[Mapping[str, Any], Effect, str]], over: str | None) -> pd.DataFrame:
+def _table(labels: Sequence[tuple[Scenario, Effect, Any]], over: str | None) -> pd.DataFrame:
     """Return the columns that say what each row of the table is."""
     rows = []
     for scenario, effect, group in labels:
-        row: dict[str, Any] = {"variable": effect.variable or "prediction"}
-        row["contrast"] = effect.label
+        row: dict[str, Any] = {"variable": effect.variable or "prediction", "contrast": effect.label}
         if over is not None:
             row[over] = group
         rows.append({**row, **{f"at {k}": v for k, v in scenario.items()}})

@@ -67,7 +67,12 @@ class Predicted(Estimates):
             return margins(self, variables, at, over, kind, which, vce, alpha)
 
     def get_margeff(
-        self, at: str = "overall", method: str = "dydx", atexog: Mapping[Any, float] | None = None, dummy: bool = False
+        self,
+        at: str = "overall",
+        method: str = "dydx",
+        atexog: Mapping[Any, float] | None = None,
+        dummy: bool = False,
+        count: bool = False,
     ) -> Margins:
         """Average effects of the columns of the design, as statsmodels does; :meth:`margins` speaks of the data.
 
@@ -77,9 +82,10 @@ class Predicted(Estimates):
         method : ``"dydx"``, ``"eyex"``, ``"dyex"`` or ``"eydx"``.
         atexog : columns, by name or by position, to hold at a value.
         dummy : whether columns of 0 and 1 get a discrete change.
+        count : whether columns of whole numbers get half the change from one less to one more.
         """
         with engine():
-            return margins_of_columns(self, at, method, atexog, dummy)
+            return margins_of_columns(self, at, method, atexog, dummy, count)
 
     def get_prediction(
         self, exog: Any = None, which: str = "mean", *, ci_method: str = "delta", alpha: float = 0.05, **new: Any
@@ -124,3 +130,23 @@ class Predicted(Estimates):
         """
         with engine():
             return residuals(self, kind, seed)
+
+    @property
+    def resid_response(self) -> pd.Series:
+        """Return response less expected value; see :meth:`residuals`."""
+        return self.residuals("response")
+
+    @property
+    def resid_pearson(self) -> pd.Series:
+        """Return residuals over the standard deviation of the model."""
+        return self.residuals("pearson")
+
+    @property
+    def resid_deviance(self) -> pd.Series:
+        """Return signed roots of the rows' parts of the deviance."""
+        return self.residuals("deviance")
+
+    @property
+    def resid_generalized(self) -> pd.Series:
+        """Return the scores of the first predictor."""
+        return self.residuals("generalized")

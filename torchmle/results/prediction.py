@@ -17,6 +17,7 @@ from ..data.vectors import FloatArray
 from ..errors import OptionError, UndefinedStatisticError, unknown
 from ..workers import derivatives_on
 from .estimates import within_unit
+from .linkscale import link_covariance, link_values, need_maximum, only_bound
 from .predict import target_of
 
 if TYPE_CHECKING:
@@ -80,8 +81,17 @@ class Prediction:
             columns |= {"obs_ci_lower": wide[0], "obs_ci_upper": wide[1]}
         return pd.DataFrame(columns)
 
+    @property
+    def table(self) -> pd.DataFrame:
+        """Return :meth:`summary_frame` at the level that was asked for."""
+        return self.summary_frame()
+
     def __repr__(self) -> str:
-        return str(self.summary_frame())
+        return str(self.table)
+
+    def _repr_html_(self) -> str:
+        html: str = self.table.to_html(max_rows=60)
+        return html
 
 
 def get_prediction(
@@ -90,8 +100,8 @@ def get_prediction(
     """Return predictions with errors; see :meth:`Results.get_prediction`."""
     if ci_method not in ("delta", "endpoint"):
         raise OptionError(unknown("ci_method", ci_method, ["delta", "endpoint"]))
-    if not results.converged:
-        raise UndefinedStatisticError(f"Errors of predictions need a maximum, and this fit has none ({results.status})")
+    within_unit(alpha)
+    need_maximum(results, "Errors of predictions")
     target, index = target_of(results, exog, new)
     values, se = _with_errors(results, target, which, exog is None)
     ends = None
@@ -117,10 +127,8 @@ def _spread(values: FloatArray, target: ModelData, index: pd.Index, exog: Any) -
 
 def _with_errors(results: Estimates, target: ModelData, which: str, same: bool) -> tuple[FloatArray, FloatArray]:
     """Return predictions and delta-method errors: ``V(f_i) = J_i V J_i'`` with ``J_i = df_i / d link``."""
-    pmap, fit = results.fit.map, results.fit
-    covariance = torch.nan_to_num(pmap.push_link(results.inference.covariance.matrix, fit.gamma), nan=0.0)
-    link = torch.from_numpy(results.link_params.to_numpy().copy())
-    values, errors = [], []
+    covariance, link = link_covariance(results), link_values(results)
+    values, errors = [np.empty(0)], [np.empty(0)]
     with derivatives_on(target.device):
         for a in range(0, len(target.endog), CHUNK):
             rows = slice(a, min(a + CHUNK, len(target.endog)))
@@ -129,7 +137,9 @@ def _with_errors(results: Estimates, target: ModelData, which: str, same: bool) 
                 lambda at, m=model, r=rows: m.predict_at(at, rows_of(target, r), which), link
             )
             values.append(found.numpy())
-            errors.append(((jacobian @ covariance) * jacobian).sum(1).clamp(min=0.0).sqrt().numpy())
+            variance = ((jacobian @ covariance) * jacobian).sum(1).clamp(min=0.0)
+            variance[only_bound(results, jacobian)] = torch.nan
+            errors.append(variance.sqrt().numpy())
     return np.concatenate(values), np.concatenate(errors)
 
 

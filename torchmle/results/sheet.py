@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
-from dataclasses import dataclass, replace
+import re
+from collections.abc import Iterable, Iterator, Mapping
+from dataclasses import dataclass, field, replace
 from typing import Any
 
 import numpy as np
@@ -14,13 +15,31 @@ from torch import Tensor
 from ..data.absent import need_rows
 from ..data.batch import ModelData
 from ..data.design import Design
-from ..data.formula import materialise
-from ..data.frames import as_frame, column_names, prepare, take_columns
+from ..data.formula import levels_in, materialise, names_in, names_in_steps
+from ..data.frames import as_frame, column_names, prepare, take_column, take_columns
 from ..data.vectors import FloatArray
-from ..errors import OptionError
+from ..errors import DataWarning, OptionError, unheard
 
 CHUNK = 50_000
 """Rows whose designs are built at a time."""
+
+LOOKED_AT = 50
+"""Rows on which the base level of a category is found: the one whose columns are zero."""
+
+
+@dataclass(frozen=True)
+class Involved:
+    """Hold the part of a design in which some variables stand.
+
+    Attributes
+    ----------
+    spec : the formula of these terms, or the names of columns of arrays.
+    source, target : positions among the columns that ``spec`` gives, and among those of the design.
+    """
+
+    spec: Any
+    source: tuple[int, ...]
+    target: tuple[int, ...]
 
 
 @dataclass(frozen=True)
@@ -28,58 +47,156 @@ class Sheet:
     """Hold the rows in use as the user wrote them down: one column for each variable of the formulas.
 
     A model of arrays has its regressors for columns; those of further predictors as ``predictor:column``.
+
+    Attributes
+    ----------
+    weights : what a row counts in averages: 1, the number of its copies, or its sampling weight.
+    booleans : columns that were boolean, whatever they became in arithmetic.
     """
 
     data: ModelData
     frame: pd.DataFrame
+    weights: FloatArray
+    booleans: frozenset[str] = frozenset()
+    _found: dict[Any, Any] = field(default_factory=dict, compare=False, repr=False)
 
     @property
     def variables(self) -> list[str]:
-        """Return the variables on the right-hand sides, in the order of the first formula."""
-        constants = [self.frame[c].nunique() == 1 and self.data.formulas is None for c in self.frame.columns]
-        return [str(c) for c, constant in zip(self.frame.columns, constants, strict=True) if not constant]
+        """Return the variables whose effects are identified, in the order of the first formula."""
+        return [str(c) for c in self.frame.columns if c not in self.constants and c not in self.lost]
+
+    @property
+    def constants(self) -> list[str]:
+        """Return the columns of arrays that do not vary."""
+        if "constants" not in self._found:
+            arrays = self.data.formulas is None
+            self._found["constants"] = [str(c) for c in self.frame if arrays and self.frame[c].nunique() == 1]
+        return list(self._found["constants"])
+
+    @property
+    def lost(self) -> list[str]:
+        """Return the variables all of whose columns were dropped as collinear."""
+        if "lost" not in self._found:
+            none = [str(c) for c in self.frame if not any(p.target for p in self.involved({str(c)}).values())]
+            self._found["lost"] = none
+        return list(self._found["lost"])
 
     def is_categorical(self, name: str) -> bool:
         """Return whether a variable enters by its levels."""
-        formulas = self.data.formulas
-        kind = self.frame[name].dtype
-        return (
-            (formulas is not None and name in formulas.categorical)
-            or not pd.api.types.is_numeric_dtype(kind)
-            or (pd.api.types.is_bool_dtype(kind))
-        )
+        named = self.data.formulas is not None and name in levels_in(self.data.formulas)
+        return named or name in self.booleans or not pd.api.types.is_numeric_dtype(self.frame[name].dtype)
 
     def levels(self, name: str) -> list[Any]:
         """Return the levels of a categorical variable, the base first: the one whose columns are zero."""
+        if ("levels", name) not in self._found:
+            self._found["levels", name] = self._levels(name)
+        return list(self._found["levels", name])
+
+    def _levels(self, name: str) -> list[Any]:
         column = self.frame[name]
         found = list(column.cat.categories) if isinstance(column.dtype, pd.CategoricalDtype) else sorted(set(column))
-        row = self.frame.iloc[:1]
-        sizes = [sum(np.abs(m).sum() for m in self.matrices(changed(row, {name: v})).values()) for v in found]
+        part = slice(0, LOOKED_AT)
+        sizes = [self._size(changed(self.frame.iloc[part], {name: level}), name) for level in found]
         base = int(np.argmin(sizes))
         return [found[base], *(v for i, v in enumerate(found) if i != base)]
 
-    def matrices(self, frame: pd.DataFrame) -> dict[str, FloatArray]:
-        """Return the kept columns of each predictor for (changed) rows of the sheet."""
-        data = self.data
-        if data.formulas is None:
-            return {
-                name: frame[_columns(j, design)].to_numpy(dtype=np.float64)
-                for j, (name, design) in enumerate(data.designs.items())
-            }
-        found = {}
-        for name, design in data.designs.items():
-            if not len(frame.columns):
-                matrix = np.ones((len(frame), len(design.all_terms)))
-            else:
-                matrix, _ = materialise(design.spec, frame, data.context, "margins")
-            keep = [i for i, t in enumerate(design.all_terms) if t not in design.dropped]
-            found[name] = matrix[:, keep]
+    def _size(self, frame: pd.DataFrame, name: str) -> float:
+        return sum(float(np.abs(new).sum()) for _, new in self.columns(frame, {name}).values())
+
+    def involved(self, names: Iterable[str]) -> dict[str, Involved]:
+        """Return the terms of each predictor in which any of some variables stands."""
+        key = frozenset(names)
+        if key not in self._found:
+            designs = self.data.designs
+            self._found[key] = {n: self._involved(j, d, key) for j, (n, d) in enumerate(designs.items())}
+        found: dict[str, Involved] = self._found[key]
         return found
 
-    def chunks(self, rows: FloatArray | None = None) -> Iterator[slice]:
+    def _involved(self, position: int, design: Design, names: frozenset[str]) -> Involved:
+        if self.data.formulas is None:
+            own = {c: i for i, c in enumerate(_columns(position, design)) if c in names}
+            return Involved(list(own), tuple(range(len(own))), tuple(own.values()))
+        terms = [t for t in design.spec.formula if names & names_in(t, list(self.frame.columns))]
+        spec = design.spec.subset(terms)
+        kept = {name: i for i, name in enumerate(design.terms)}
+        pairs = [(j, kept[name]) for j, name in enumerate(spec.column_names) if name in kept]
+        return Involved(spec, tuple(j for j, _ in pairs), tuple(i for _, i in pairs))
+
+    def stepped(self, name: str) -> dict[str, set[int]]:
+        """Return the columns of each predictor in which a variable stands inside a comparison or the like."""
+        if self.data.formulas is None:
+            return {}
+        found = {}
+        for key, design in self.data.designs.items():
+            terms = [t for t in design.spec.formula if name in names_in_steps(t)]
+            columns = design.spec.subset(terms).column_names
+            found[key] = {i for i, term in enumerate(design.terms) if term in columns}
+        return found
+
+    def is_linear(self, name: str) -> bool:
+        """Return whether a variable stands for itself in every term, with no function around it."""
+        formulas = self.data.formulas
+        return formulas is None or not any(
+            name in names_in(term, list(self.frame.columns)) and name not in _plain_factors(term)
+            for part in formulas.parts.values()
+            for term in part.formula
+        )
+
+    def columns(self, frame: pd.DataFrame, names: Iterable[str]) -> dict[str, tuple[list[int], FloatArray]]:
+        """Return the columns with some variables in them, by position, for (changed) rows of the sheet."""
+        found = {}
+        for key, part in self.involved(names).items():
+            if not part.target:
+                new = np.empty((len(frame), 0))
+            elif self.data.formulas is None:
+                new = frame[part.spec].to_numpy(dtype=np.float64)
+            else:
+                new = materialise(part.spec, frame, self.data.context, "margins")[0][:, list(part.source)]
+            found[key] = (list(part.target), new)
+        return found
+
+    def designs(self, part: slice, frame: pd.DataFrame, names: Iterable[str]) -> dict[str, Tensor]:
+        """Return the design of each predictor for rows in which some variables were changed.
+
+        Raises
+        ------
+        OptionError
+            If a term has no value there, such as the log of zero.
+        """
+        here = {key: design.X[part] for key, design in self.data.designs.items()}
+        for key, (positions, new) in self.columns(frame, names).items():
+            if positions:
+                self.need_finite(key, positions, new)
+                moved = here[key].clone()
+                moved[:, positions] = torch.from_numpy(new).to(moved)
+                here[key] = moved
+        return here
+
+    def need_finite(self, key: str, positions: list[int], values: FloatArray) -> None:
+        """Refuse columns that are no numbers."""
+        bad = ~np.isfinite(values).all(0)
+        if bad.any():
+            term = self.data.designs[key].terms[positions[int(np.flatnonzero(bad)[0])]]
+            raise OptionError(
+                f"margins: the term {term!r}, or its slope, is not a finite number at the values asked for, such as "
+                "log(x) at zero. Ask for other values with at=."
+            )
+
+    def chunks(self) -> Iterator[slice]:
         """Yield the row ranges in which designs are built."""
         for a in range(0, len(self.frame), CHUNK):
             yield slice(a, min(a + CHUNK, len(self.frame)))
+
+
+def _plain_factors(term: Any) -> set[str]:
+    """Return the names that stand alone in a term, and nowhere else in it."""
+    plain = [str(f.expr) for f in term.factors if getattr(f.eval_method, "value", "") == "lookup"]
+    others = {n for f in term.factors if str(f.expr) not in plain for n in _words(str(f.expr))}
+    return set(plain) - others
+
+
+def _words(text: str) -> set[str]:
+    return set(re.findall(r"`([^`]+)`", text)) | set(re.findall(r"[^\W\d]\w*", text))
 
 
 def _columns(position: int, design: Design) -> list[str]:
@@ -97,25 +214,43 @@ def make_sheet(data: ModelData) -> Sheet:
     need_rows(data, "margins()")
     if not data.designs:
         raise OptionError("margins need regressors: a model with a formula or exog. This one has row data only.")
+    weights = row_weights(data)
     formulas = data.formulas
     if formulas is None:
         columns: dict[str, Any] = {}
         for j, design in enumerate(data.designs.values()):
             X = design.X.detach().cpu().double().numpy()
             columns |= {name: X[:, i] for i, name in enumerate(_columns(j, design))}
-        return Sheet(data, pd.DataFrame(columns, index=data.rows.labels))
+        return Sheet(data, pd.DataFrame(columns, index=data.rows.labels), weights)
     if formulas.across_rows:
         raise OptionError(f"margins are not defined: the term {formulas.across_rows!r} looks at other rows.")
     table = as_frame(data.frame)
     right = dict.fromkeys(v for p in formulas.parts.values() for v in _in_order(p))
     wanted = [v for v in right if v in column_names(table)]
-    frame = data.rows.take(take_columns(table, wanted))
-    return Sheet(data, prepare(frame, formulas.categorical, formulas.arithmetic) if wanted else frame)
+    if not wanted:
+        return Sheet(data, pd.DataFrame(index=data.rows.labels), weights)
+    raw = data.rows.take(take_columns(table, wanted))
+    with unheard(DataWarning):  # what there is to say was said when the model was built
+        frame = prepare(raw, formulas.categorical, formulas.arithmetic)
+    booleans = frozenset(v for v in wanted if pd.api.types.is_bool_dtype(raw[v].dtype))
+    return Sheet(data, frame, weights, booleans)
+
+
+def row_weights(data: ModelData) -> FloatArray:
+    """Return what rows count in an average: counts and sampling weights do, precisions do not."""
+    if data.weights is None or data.weights.kind == "var_weights":
+        return np.ones(len(data.endog))
+    return data.weights.values.cpu().double().numpy().copy()
 
 
 def _in_order(part: Any) -> list[str]:
     """Return the variables of a formula in the order in which they are written."""
     return sorted(part.variables, key=lambda name: (part.text.find(name), name))
+
+
+def grouping(data: ModelData, name: str) -> pd.Series:
+    """Return a column of the user's table for the rows in use."""
+    return pd.Series(data.rows.take(take_column(as_frame(data.frame), name)))
 
 
 def changed(frame: pd.DataFrame, values: Mapping[str, Any]) -> pd.DataFrame:
@@ -124,88 +259,20 @@ def changed(frame: pd.DataFrame, values: Mapping[str, Any]) -> pd.DataFrame:
     for name, value in values.items():
         column = frame[name]
         if isinstance(column.dtype, pd.CategoricalDtype):
-            new[name] = pd.Series(pd.Categorical([value] * len(frame), categories=column.cat.categories), frame.index)
-        elif np.ndim(value) == 1:
-            new[name] = pd.Series(np.asarray(value), frame.index)
+            new[name] = pd.Series(pd.Categorical([value] * len(frame), dtype=column.dtype), frame.index)
         else:
             new[name] = pd.Series([value] * len(frame), frame.index, dtype=column.dtype)
     return frame.assign(**new)
 
 
 def with_designs(data: ModelData, matrices: Mapping[str, Tensor], rows: slice) -> ModelData:
-    """Return the data of some rows with other regressors."""
-
-    def part(tensor: Tensor | None) -> Tensor | None:
-        return None if tensor is None else tensor[rows]
-
-    endog = data.endog[rows]
+    """Return the data of some rows with other regressors, without weights and groups."""
     return replace(
         data,
-        endog=endog,
+        endog=data.endog[rows],
         designs={name: replace(design, X=matrices[name]) for name, design in data.designs.items()},
-        offset=part(data.offset),
+        offset=None if data.offset is None else data.offset[rows],
         weights=None,
         groups=None,
         row_data={name: value[rows] for name, value in data.row_data.items()},
     )
-
-
-def as_tensors(data: ModelData, matrices: Mapping[str, FloatArray]) -> dict[str, Tensor]:
-    """Return matrices in the dtype and on the device of the model."""
-    return {k: torch.tensor(m, dtype=data.endog.dtype, device=data.device) for k, m in matrices.items()}
-
-
-STENCIL = ((-2, 1 / 12), (-1, -8 / 12), (1, 8 / 12), (2, -1 / 12))
-"""Fourth-order central differences: exact for polynomials of degree four."""
-
-STEP = 0.01
-"""Finer one of two steps, as a share of a column's spread; the error is of the order of its sixth power."""
-
-SMOOTH = 1e-5
-"""Relative gap of derivatives by two steps above which a column counts as not differentiable."""
-
-
-def slopes(sheet: Sheet, frame: pd.DataFrame, name: str) -> tuple[dict[str, FloatArray], bool]:
-    """Return the derivatives of all columns with respect to a variable, by row, and whether they are smooth.
-
-    Differences of the data column by two steps, extrapolated; the steps are shares of its spread or, where these do
-    not agree (``log(x)`` near zero), of the value itself. No parameter is involved, so standard errors are exact.
-    """
-    x = frame[name].to_numpy(dtype=np.float64)
-    spread = float(np.std(sheet.frame[name].to_numpy(dtype=np.float64))) or 1.0
-    noise = {key: 1e-12 * np.abs(matrix).max(initial=0.0) / spread for key, matrix in sheet.matrices(frame).items()}
-    found, good = _extrapolated(sheet, frame, name, spread, noise)
-    if all(bool(ok.all()) for ok in good.values()):
-        return found, True
-    near = np.where(x != 0, np.minimum(np.abs(x), spread), spread)
-    fine, better = _extrapolated(sheet, frame, name, near, noise)
-    smooth = all(bool((good[key] | better[key]).all()) for key in found)
-    return {key: np.where(good[key], found[key], fine[key]) for key in found}, smooth
-
-
-def _extrapolated(
-    sheet: Sheet, frame: pd.DataFrame, name: str, unit: Any, noise: dict[str, float]
-) -> tuple[dict[str, FloatArray], dict[str, Any]]:
-    """Return derivatives by two steps, extrapolated, and where the two agree."""
-    wide, narrow = (_differences(sheet, frame, name, step * unit) for step in (2 * STEP, STEP))
-    found, good = {}, {}
-    for key in wide:
-        size = np.abs(narrow[key]).max(initial=0.0, where=np.isfinite(narrow[key]))
-        allowed = SMOOTH * (np.abs(narrow[key]) + 1e-3 * size) + noise[key]
-        good[key] = np.abs(wide[key] - narrow[key]) <= allowed
-        found[key] = (16 * narrow[key] - wide[key]) / 15
-    return found, good
-
-
-def _differences(sheet: Sheet, frame: pd.DataFrame, name: str, step: Any) -> dict[str, FloatArray]:
-    """Return the differences of all columns over steps in one variable; against the rows themselves, so that a column
-    without it has an exact zero.
-    """
-    x, here = frame[name].to_numpy(dtype=np.float64), sheet.matrices(frame)
-    total = {key: np.zeros_like(matrix) for key, matrix in here.items()}
-    for move, weight in STENCIL:
-        moved = x + move * np.broadcast_to(step, x.shape)
-        exact = (moved - x) / move  # the step that floating point takes
-        for key, matrix in sheet.matrices(frame.assign(**{name: moved})).items():
-            total[key] += weight * (matrix - here[key]) / exact[:, None]
-    return total

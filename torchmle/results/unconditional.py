@@ -1,0 +1,72 @@
+"""Add the sampling of the rows to the errors of averages over them."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import TYPE_CHECKING
+
+import torch
+from torch import Tensor
+
+from ..data.vectors import FloatArray
+from ..errors import OptionError
+from .asked import Mask
+from .inference import check_inference
+
+if TYPE_CHECKING:
+    from .estimates import Estimates
+
+
+def check_unconditional(results: Estimates, typical: str | None) -> None:
+    """Refuse unconditional errors where rows are not averaged, or the errors of the fit take the model as right."""
+    if results.cov_type not in ("HC0", "HC1", "cluster"):
+        raise OptionError(
+            "vce='unconditional' needs robust errors: use with_cov('HC1') or 'cluster' first; this fit has "
+            f"{results.cov_type!r}."
+        )
+    if typical is not None:
+        raise OptionError(f"vce='unconditional' needs averages over the rows; at={typical!r} has none. Use 'overall'.")
+
+
+def unconditional(
+    results: Estimates,
+    jacobian: Tensor,
+    weights: FloatArray,
+    values: Tensor,
+    rows: FloatArray,
+    masks: Sequence[Mask],
+) -> Tensor:
+    """Return the covariance of averages ``m`` over rows that are a sample, too.
+
+    A row's influence is ``(f_i - m) / W + J bread s_i``; times the weight of the row, these are added up by
+    cluster, and corrected by the factor of the covariance in use (HC1: n/(n-K), cluster: G/(G-1) ...).
+    """
+    influence = _of_estimates(results) @ jacobian.mT
+    for m, mask in enumerate(masks):
+        own = mask * (rows[:, m] - float(values[m])) / weights[mask].sum()
+        influence[:, m] += torch.from_numpy(own)
+    return _summed(results, influence, torch.from_numpy(weights.copy()))
+
+
+def _of_estimates(results: Estimates) -> Tensor:
+    """Return the (n, K) influence of a row, of weight one, on the link-scale estimates: ``bread s_i``."""
+    fit, bread = results.fit, results.inference.bread
+    if bread is None:
+        return torch.full((results.model.data.rows.count, len(fit.map.link_names)), torch.nan, dtype=torch.float64)
+    scores = fit.objective.scores(fit.map.working(fit.gamma)).double().cpu() @ fit.map.working_jacobian(fit.gamma)
+    return scores @ bread @ fit.map.link_jacobian(fit.gamma).mT
+
+
+def _summed(results: Estimates, influence: Tensor, weights: Tensor) -> Tensor:
+    """Return the sum of outer products of influences, by row or by cluster, with the correction of the errors."""
+    name, correction, groups = check_inference(results.model, results.cov_type, results.cov_kwds, True)
+    n, K = results.nobs, len(results.fit.gamma)
+    data = results.model.data
+    if groups is None:
+        power = weights.sqrt() if data.weights is not None and data.weights.kind == "freq_weights" else weights
+        weighted = influence * power[:, None]
+        return weighted.mT @ weighted * (n / (n - K) if name == "HC1" else 1.0)
+    codes, G = torch.from_numpy(groups.codes), groups.count
+    sums = torch.zeros(G, influence.shape[1], dtype=torch.float64).index_add_(0, codes, influence * weights[:, None])
+    factor = {True: G / (G - 1) * (n - 1) / (n - K), False: 1.0, "stata": G / (G - 1)}[correction]
+    return sums.mT @ sums * factor
