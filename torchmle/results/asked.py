@@ -145,7 +145,7 @@ def read_over(sheet: Sheet, over: str | None) -> tuple[tuple[Any, Mask], ...]:
 
 def typical_values(frame: Any, weights: FloatArray, sheet: Sheet, where: str) -> dict[str, float]:
     """Return the values at which the numbers of some rows are held."""
-    numbers = [v for v in sheet.frame.columns if not sheet.is_categorical(v)]
+    numbers = [str(v) for v in sheet.frame.columns if v not in sheet.constants and not sheet.is_categorical(v)]
     return {v: _typical(frame[v].to_numpy(dtype=np.float64), weights, where) for v in numbers}
 
 

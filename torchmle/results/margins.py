@@ -72,6 +72,8 @@ def margins_of_columns(
     """Return averages of effects of the design's columns; see :meth:`Results.get_margeff`."""
     if method not in KINDS[:4]:
         raise OptionError(unknown("method", method, KINDS[:4]))
+    if (dummy or count) and method in ("eyex", "dyex"):
+        raise OptionError(f"method={method!r} is not defined for discrete changes; leave dummy and count out.")
     if not isinstance(at, str):
         raise OptionError(f"at is {at!r}; get_margeff() holds columns at values by atexog=, margins() by at=.")
     need_maximum(results, "margins")
@@ -101,7 +103,7 @@ def _column(key: Any, names: list[str]) -> str:
 
 
 def _effect_of_column(name: str, column: pd.Series, dummy: bool, count: bool) -> Effect:
-    two = set(column.unique()) <= {0.0, 1.0}
+    two = (dummy or count) and bool(((column == 0) | (column == 1)).all())
     if dummy and two:
         return Effect(name, (0.0, 1.0))
     whole = count and not two and bool((column == column.round()).all() and (column >= 0).all())
@@ -146,6 +148,9 @@ def _notes(plan: Plan) -> tuple[str, ...]:
 
 
 _TYPICAL = {"mean": "their mean", "median": "their median", "zero": "zero"}
+
+
+Index = np.ndarray[Any, np.dtype[np.intp]]
 
 
 @dataclass(frozen=True)
@@ -245,13 +250,32 @@ def _typical_row(plan: Plan, scenario: Scenario, effect: Effect, mask: Mask) -> 
     frame, weights = whole.frame.loc[mask], whole.weights[mask]
     assert plan.typical is not None
     held = {**typical_values(frame, weights, whole, plan.typical), **scenario}
-    used = np.flatnonzero(mask)
+    chosen, counts = _distinct(whole, np.flatnonzero(mask))
     pieces, shares = [], []
-    for a in range(0, len(used), CHUNK):
-        chosen = used[a : a + CHUNK]
-        pieces.append(_piece(plan, held, effect, _rows_of(whole, chosen), slice(0, len(chosen))))
-        shares.append(torch.from_numpy(whole.weights[chosen] / weights.sum()))
-    return _joined(plan, pieces, shares)
+    for a in range(0, len(chosen), CHUNK):
+        some = chosen[a : a + CHUNK]
+        pieces.append(_piece(plan, held, effect, _rows_of(whole, some), slice(0, len(some))))
+        shares.append(torch.from_numpy(counts[a : a + CHUNK] / weights.sum()))
+    return _joined(plan, pieces, shares, _mean_offset(whole, mask))
+
+
+def _distinct(sheet: Sheet, rows: Index) -> tuple[Index, FloatArray]:
+    """Return a row for each combination of levels, and what it counts: where numbers are held, no others differ."""
+    levels = [v for v in sheet.frame.columns if sheet.is_categorical(str(v))]
+    weights = sheet.weights[rows]
+    if not levels:
+        return rows[:1], np.array([weights.sum()], dtype=np.float64)
+    codes = sheet.frame.iloc[rows].groupby(levels, observed=True, sort=False, dropna=False).ngroup().to_numpy()
+    first = np.unique(codes, return_index=True)[1]
+    return rows[first], np.bincount(codes, weights).astype(np.float64)
+
+
+def _mean_offset(sheet: Sheet, mask: Mask) -> Tensor | None:
+    offset = sheet.data.offset
+    if offset is None:
+        return None
+    share = torch.from_numpy(sheet.weights * mask / sheet.weights[mask].sum())
+    return (share.to(offset) @ offset)[None]
 
 
 def _need_no_row_data(plan: Plan) -> None:
@@ -266,7 +290,7 @@ def _need_no_row_data(plan: Plan) -> None:
         )
 
 
-def _rows_of(sheet: Sheet, chosen: np.ndarray[Any, Any]) -> Sheet:
+def _rows_of(sheet: Sheet, chosen: Index) -> Sheet:
     """Return the sheet of some rows; what was found out about the whole stays known."""
     index = torch.from_numpy(chosen).to(sheet.data.device)
     data = sheet.data
@@ -274,14 +298,14 @@ def _rows_of(sheet: Sheet, chosen: np.ndarray[Any, Any]) -> Sheet:
         data,
         endog=data.endog[index],
         designs={k: replace(d, X=d.X[index]) for k, d in data.designs.items()},
-        offset=None if data.offset is None else data.offset[index],
+        offset=None,
         weights=None,
         groups=None,
     )
     return replace(sheet, data=part, frame=sheet.frame.iloc[chosen], weights=sheet.weights[chosen])
 
 
-def _joined(plan: Plan, pieces: list[_Piece], shares: list[Tensor]) -> _Piece:
+def _joined(plan: Plan, pieces: list[_Piece], shares: list[Tensor], offset: Tensor | None) -> _Piece:
     """Return the average row of several pieces."""
 
     def mean(tensors: list[Tensor]) -> Tensor:
@@ -290,8 +314,7 @@ def _joined(plan: Plan, pieces: list[_Piece], shares: list[Tensor]) -> _Piece:
 
     def row(data: list[ModelData]) -> ModelData:
         designs = {k: replace(d, X=mean([p.designs[k].X for p in data])) for k, d in data[0].designs.items()}
-        offsets = [p.offset for p in data if p.offset is not None]
-        return replace(data[0], endog=data[0].endog[:1], designs=designs, offset=mean(offsets) if offsets else None)
+        return replace(data[0], endog=data[0].endog[:1], designs=designs, offset=offset)
 
     first = pieces[0]
     others = [p.other for p in pieces if p.other is not None]
@@ -314,7 +337,7 @@ def _of_rows(plan: Plan, effect: Effect, piece: _Piece, at: Tensor) -> Tensor:
         if piece.other is None:
             return high
         low = _whole(model.predict_at(at, piece.other, plan.which), n)
-        change = high.log() - low.log() if plan.kind in ("eydx", "eyex") else high - low
+        change = high.log() - low.log() if plan.kind == "eydx" else high - low
         return change / 2 if effect.count else change
     assert piece.x is not None
     step = torch.zeros(n, dtype=piece.data.endog.dtype, device=piece.data.device, requires_grad=True)

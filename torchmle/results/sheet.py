@@ -69,8 +69,8 @@ class Sheet:
     def constants(self) -> list[str]:
         """Return the columns of arrays that do not vary."""
         if "constants" not in self._found:
-            arrays = self.data.formulas is None
-            self._found["constants"] = [str(c) for c in self.frame if arrays and self.frame[c].nunique() == 1]
+            columns = {} if self.data.formulas is not None else {str(c): self.frame[c].to_numpy() for c in self.frame}
+            self._found["constants"] = [c for c, x in columns.items() if (x == x[0]).all()]
         return list(self._found["constants"])
 
     @property
@@ -95,6 +95,7 @@ class Sheet:
     def _levels(self, name: str) -> list[Any]:
         column = self.frame[name]
         found = list(column.cat.categories) if isinstance(column.dtype, pd.CategoricalDtype) else sorted(set(column))
+        found = [bool(v) for v in found] if name in self.booleans else found
         part = slice(0, LOOKED_AT)
         sizes = [self._size(changed(self.frame.iloc[part], {name: level}), name) for level in found]
         base = int(np.argmin(sizes))
@@ -168,7 +169,7 @@ class Sheet:
             if positions:
                 self.need_finite(key, positions, new)
                 moved = here[key].clone()
-                moved[:, positions] = torch.from_numpy(new).to(moved)
+                moved[:, positions] = torch.tensor(new).to(moved)  # a copy: a column of a frame cannot be written to
                 here[key] = moved
         return here
 
