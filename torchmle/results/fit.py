@@ -53,6 +53,19 @@ class ModelView(Protocol):
         """Return the model on some of its rows."""
         ...
 
+    @property
+    def param_names(self) -> tuple[str, ...]:
+        """Return the names of the parameters."""
+        ...
+
+    def make_map(self, names: Any) -> ParamMap:
+        """Return the map between reported and comparable parameters."""
+        ...
+
+    def make_objective(self, pmap: ParamMap) -> Objective:
+        """Return the log-likelihood in the working parameters of a map."""
+        ...
+
     def row_etas(self, results: Estimates) -> list[Tensor]:
         """Return the linear predictors of the rows of the fit, all known parts included."""
         ...

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -11,6 +12,9 @@ from ..workers import engine
 from .contrasts import Contrasts, HypothesisTest, JointIntervals
 from .estimates import Estimates
 from .hypotheses import delta_method, joint_intervals, t_test, wald_test, wald_test_terms
+from .ratio import lr_test
+from .score import score_test
+from .specification import information_matrix_test, vuong_test
 
 
 @dataclass(frozen=True, eq=False, repr=False)
@@ -44,7 +48,7 @@ class Tested(Estimates):
         >>> import torchmle as tm
         >>> res = tm.Logit.from_formula("inlf ~ educ + huseduc + age", tm.datasets.load("mroz")).fit()
         >>> print(res.wald_test("educ = 0, huseduc = 0"))
-        Wald test: chi2(2) = 28.93, p-value < 0.0001
+        Wald test: chi2(2) = 29.47, p-value < 0.0001
         H0: educ = 0, huseduc = 0
         nonrobust covariance.
         """
@@ -76,7 +80,7 @@ class Tested(Estimates):
         >>> import torchmle as tm
         >>> res = tm.OLS.from_formula("lwage ~ educ + exper + tenure", tm.datasets.load("wage1")).fit()
         >>> res.t_test("exper = tenure").table.round(4).iloc[0, :4].tolist()
-        [-0.0179, 0.0044, -4.0709, 0.0001]
+        [-0.0179, 0.0042, -4.2369, 0.0]
         """
         with engine():
             return t_test(self, hypotheses, alpha, adjust)
@@ -96,6 +100,132 @@ class Tested(Estimates):
         """
         with engine():
             return wald_test_terms(self, skip_single, use_f)
+
+    # ---- comparisons of models
+
+    def lr_test(self, restricted: Any) -> HypothesisTest:
+        """Test restrictions by twice the difference of the log-likelihoods, chi-squared if they hold.
+
+        Parameters
+        ----------
+        restricted : results of the same model under ``fixed`` or ``constraints``, or with fewer columns.
+
+        Raises
+        ------
+        OptionError
+            If the two fits differ in rows, response, weights or likelihood, if the restricted model is not shown to
+            be a special case, or if it has the higher log-likelihood.
+        UndefinedStatisticError
+            If a fit has no maximum, under ``sampling_weights``, and where a parameter ran to a bound.
+
+        Examples
+        --------
+        >>> import torchmle as tm
+        >>> model = tm.Logit.from_formula("inlf ~ educ + huseduc + age", tm.datasets.load("mroz"))
+        >>> test = model.fit().lr_test(model.fit(constraints="educ = huseduc"))
+        >>> round(test.statistic, 2), test.df
+        (23.08, 1)
+        """
+        with engine():
+            return lr_test(self, restricted)
+
+    def score_test(
+        self,
+        added: Any = None,
+        *,
+        freed: str | Sequence[str] | None = None,
+        predictor: str | None = None,
+        cov_type: str | None = None,
+        cov_kwds: Mapping[str, Any] | None = None,
+    ) -> HypothesisTest:
+        """Test what the fit left out, or held, by the score of the larger model at these estimates, without a refit.
+
+        ``g' A^-1 R' (R V R')^-1 R A^-1 g`` with score g and information A of the larger model, V its covariance of
+        the type asked for, all at the restricted estimates (Engle 1984; Boos 1992): chi-squared if R is right to
+        restrict. For ``nonrobust`` it is the Lagrange multiplier statistic ``g' A^-1 g``, for ``opg`` n R2 of 1 on
+        the scores; for least squares in closed form n R2 of the residuals. Other types make it robust.
+
+        Parameters
+        ----------
+        added : new columns: terms such as ``"x3 + I(x1**2)"`` where the model has a formula, or a frame or matrix.
+        freed : names in ``fit(fixed=...)``, or equations in ``fit(constraints=...)``, that are given up.
+        predictor : which predictor the columns go to; by default the first.
+        cov_type, cov_kwds : as in :meth:`with_cov`; by default those of these results.
+
+        Raises
+        ------
+        OptionError, DataError
+            For columns that are there already, missing in rows in use or collinear; for what the fit did not restrict.
+        UndefinedStatisticError
+            If the fit has no maximum, a parameter ran to a bound, or the larger model's information is not positive
+            definite at these estimates.
+
+        Examples
+        --------
+        >>> import torchmle as tm
+        >>> res = tm.Logit.from_formula("inlf ~ educ + exper", tm.datasets.load("mroz")).fit()
+        >>> test = res.score_test("age + I(age**2)")
+        >>> round(test.statistic, 2), test.df
+        (34.01, 2)
+        """
+        with engine():
+            return score_test(self, added, freed, predictor, cov_type, cov_kwds)
+
+    def vuong_test(self, other: Any, correction: str = "none") -> HypothesisTest:
+        """Compare two models that are not nested by the log-likelihoods of the rows (Vuong 1989).
+
+        The statistic ``sum m / (w sqrt n)``, ``m`` the differences by row and ``w^2`` their variance, is standard
+        normal where both models are equally close to the truth and do not coincide.
+
+        Parameters
+        ----------
+        other : results on the same rows.
+        correction : ``"aic"`` or ``"bic"`` take off what the difference in parameters is worth by these.
+
+        Raises
+        ------
+        OptionError
+            If the fits differ in rows, response or weights, or are nested.
+        UndefinedStatisticError
+            If a fit has no maximum or only the sum of its log-likelihoods, or both have the same in every row.
+
+        Examples
+        --------
+        >>> import torchmle as tm
+        >>> crime1 = tm.datasets.load("crime1")
+        >>> fits = [kind.from_formula("narr86 ~ pcnv", crime1).fit() for kind in (tm.NegativeBinomial, tm.Poisson)]
+        >>> round(fits[0].vuong_test(fits[1]).statistic, 2)
+        4.36
+        """
+        with engine():
+            return vuong_test(self, other, correction)
+
+    def information_matrix_test(self, diagonal: bool = False) -> HypothesisTest:
+        """Test whether Hessian and outer product of the scores agree, as they do where the likelihood is right.
+
+        White's (1982) test in the form of Chesher (1983) and Lancaster (1984): n R2 of a regression of 1 on the
+        scores and on the elements of ``h + s s'`` by row. It needs no third derivatives and rejects too often in
+        small samples.
+
+        Parameters
+        ----------
+        diagonal : test the diagonal of the matrix only, which has fewer degrees of freedom.
+
+        Raises
+        ------
+        UndefinedStatisticError
+            If the fit has no maximum or only the sum of its log-likelihoods, under ``sampling_weights``, and where a
+            parameter ran to a bound.
+
+        Examples
+        --------
+        >>> import torchmle as tm
+        >>> res = tm.Poisson.from_formula("narr86 ~ pcnv", tm.datasets.load("crime1")).fit()
+        >>> res.information_matrix_test().pvalue < 0.001
+        True
+        """
+        with engine():
+            return information_matrix_test(self, diagonal)
 
     # ---- functions of parameters
 
@@ -124,7 +254,7 @@ class Tested(Estimates):
         >>> res = tm.OLS.from_formula("lwage ~ exper + I(exper**2)", tm.datasets.load("wage1")).fit()
         >>> peak = res.delta_method(lambda p: -p["exper"] / (2 * p["I(exper ** 2)"]))
         >>> peak.table.round(2).iloc[0, :2].tolist()
-        [28.47, 1.26]
+        [24.12, 0.91]
         """
         with engine():
             return delta_method(self, fn, alpha)

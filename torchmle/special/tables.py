@@ -37,7 +37,7 @@ class Counts:
         """Return ``law(y, s)``: from a table where s is one number."""
         if s.ndim or self._at is None:
             return law(self.y, s)
-        return _table(law, float(s), self.y.dtype, self.y.device).index_select(0, self._at).view(self.y.shape)
+        return _table(law, float(s.detach()), self.y.dtype, self.y.device).index_select(0, self._at).view(self.y.shape)
 
     def log_factorial(self) -> Tensor:
         """Return ``log(y!)``."""
