@@ -136,7 +136,8 @@ def read_over(sheet: Sheet, over: str | None) -> tuple[tuple[Any, Mask], ...]:
     if column.isna().any():
         raise OptionError(f"over={over!r} is missing in {int(column.isna().sum())} of the rows in use.")
     values = column.to_numpy()
-    groups = tuple((level, np.asarray(values == level)) for level in sorted(set(column)))
+    ordered = [v for v in column.cat.categories if v in set(column)] if hasattr(column, "cat") else sorted(set(column))
+    groups = tuple((level, np.asarray(values == level)) for level in ordered)
     empty = [level for level, mask in groups if not sheet.weights[mask].sum() > 0]
     if empty:
         raise OptionError(f"over={over!r}: the group {empty[0]!r} has no weight.")

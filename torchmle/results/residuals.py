@@ -46,6 +46,10 @@ def _generalized(model: Any, y: Tensor, etas: list[Tensor], seed: int) -> Tensor
     return slope
 
 
+def _double(values: Tensor) -> Tensor:
+    return values if values.device.type == "mps" else values.double()
+
+
 def _quantile(model: Any, y: Tensor, etas: list[Tensor], seed: int) -> Tensor:
     """Return ``Phi^-1(u)``, u uniform between ``F(y-)`` and ``F(y)`` (Dunn and Smyth 1996): normal if the model is."""
     if model.response not in ("binary", "count"):
@@ -53,6 +57,7 @@ def _quantile(model: Any, y: Tensor, etas: list[Tensor], seed: int) -> Tensor:
         return found
     if bool((y != y.round()).any()):
         raise UndefinedStatisticError("Quantile residuals of counts need whole numbers; the response has fractions.")
+    y, etas = _double(y), [_double(eta) for eta in etas]  # in float32 probabilities near 1 are 1
     low, high = model.cdf(y - 1, *etas).double().cpu(), model.cdf(y, *etas).double().cpu()
     generator = torch.Generator(device="cpu").manual_seed(seed)
     share = torch.rand(len(y), generator=generator, dtype=torch.float64, device="cpu")

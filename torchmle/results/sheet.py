@@ -223,8 +223,10 @@ def make_sheet(data: ModelData) -> Sheet:
             X = design.X.detach().cpu().double().numpy()
             columns |= {name: X[:, i] for i, name in enumerate(_columns(j, design))}
         return Sheet(data, pd.DataFrame(columns, index=data.rows.labels), weights)
-    if formulas.across_rows:
-        raise OptionError(f"margins are not defined: the term {formulas.across_rows!r} looks at other rows.")
+    terms = [term for part in formulas.parts.values() for term in part.terms]
+    across = formulas.across_rows or next((t for t in terms if re.search(r"\blag\(", t)), None)
+    if across:
+        raise OptionError(f"margins are not defined: the term {across!r} looks at other rows.")
     table = as_frame(data.frame)
     right = dict.fromkeys(v for p in formulas.parts.values() for v in _in_order(p))
     wanted = [v for v in right if v in column_names(table)]
