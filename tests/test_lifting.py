@@ -165,8 +165,8 @@ def test_random_models_lifted_equal_plain(theta, mix, power, seed):
         eta = m.exog @ v
         return normal(eta, weights[2] * 0.1 * (m.exog[:, 1:3] @ p[3:5]) + 0.3 * torch.tanh(p[5]), m.endog)
 
-    from torchmle.likelihood.lifting import LiftedObjective
-    from torchmle.likelihood.opaque import OpaqueObjective
+    from torchmle.loglik.lifting import LiftedObjective
+    from torchmle.loglik.opaque import OpaqueObjective
 
     y, X, row_data = data(seed)
     kind = type(

@@ -101,12 +101,13 @@ def within(values: Tensor, slopes: Tensor, radius: float) -> Tensor:
     inner = values + least > 1e-14
     short = torch.where(inner, -slopes / torch.where(inner, values + least, torch.ones_like(values)), 0.0)
     size = float(short.norm())
-    if size <= radius and not bool((slopes[~inner].abs() > 1e-14 * max(float(slopes.norm()), radius)).any()):
-        if lowest > -1e-14:  # a flat direction is no reason to move
+    if size <= radius and not bool((slopes[~inner].abs() > max(1e-14 * float(slopes.norm()), 1e-100)).any()):
+        if lowest >= 0:  # a flat direction is no reason to move
             return short
         short[0] += (radius**2 - size**2) ** 0.5 * (-1.0 if float(slopes[0]) > 0 else 1.0)
         return short
-    return -slopes / (values + _shift(values, slopes, radius, least))
+    found = -slopes / (values + _shift(values, slopes, radius, least))
+    return found * min(1.0, radius / float(found.norm()))  # a shift next to a pole is known to few digits
 
 
 def _shift(values: Tensor, slopes: Tensor, radius: float, least: float) -> float:
