@@ -106,16 +106,19 @@ def within(values: Tensor, slopes: Tensor, radius: float) -> Tensor:
             return short
         short[0] += (radius**2 - size**2) ** 0.5 * (-1.0 if float(slopes[0]) > 0 else 1.0)
         return short
-    found = -slopes / (values + _shift(values, slopes, radius, least))
-    return found * min(1.0, radius / float(found.norm()))  # a shift next to a pole is known to few digits
+    above = values + least
+    return -slopes / (above + _shift(above, slopes, radius))
 
 
-def _shift(values: Tensor, slopes: Tensor, radius: float, least: float) -> float:
-    """Return the shift, by Newton's method on one over the length, kept in a bracket."""
-    low, high = least, float(slopes.norm()) / radius - float(values[0])
+def _shift(above: Tensor, slopes: Tensor, radius: float) -> float:
+    """Return the shift of curvatures that are not negative, by Newton's method on one over the length, in a bracket.
+
+    The lowest curvature is taken off before, so that a shift near its pole keeps its digits.
+    """
+    low, high = 0.0, float(slopes.norm()) / radius
     shift = high
-    for _ in range(100):
-        bent = values + shift
+    for _ in range(200):
+        bent = above + shift
         along = slopes / bent
         size = float(along.norm())
         if abs(size - radius) <= 1e-6 * radius or high - low <= 1e-15 * high:
@@ -124,5 +127,5 @@ def _shift(values: Tensor, slopes: Tensor, radius: float, least: float) -> float
         fall = float((along.square() / bent).sum()) / size**2
         shift = shift + (size / radius - 1.0) / fall
         if not low < shift < high:
-            shift = (low + high) / 2
+            shift = (low * high) ** 0.5 if low > 0 else 1e-3 * high
     return shift
