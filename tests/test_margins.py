@@ -687,6 +687,7 @@ def test_row_data_go_with_their_rows():
         ({"variables": []}, "no variable"),
         ({"variables": "kind", "kind": "eyex"}, "levels"),
         ({"variables": "x", "kind": "mean"}, "leave it out"),
+        ({"variables": "kind", "at": {"kind": "a"}}, "leave one out"),
         ({"at": "means"}, "Did you mean 'mean'"),
         ({"at": 3}, "Unknown at 3"),
         ({"at": {"kid": "a"}}, "Did you mean 'kind'"),

@@ -43,7 +43,9 @@ if TYPE_CHECKING:  # what __getattr__ loads, for type checkers
     from .params.natural import predictor as predictor
     from .results.compare import Comparison as Comparison
     from .results.compare import compare as compare
+    from .results.effects import Margins as Margins
     from .results.linear import LinearResults as LinearResults
+    from .results.prediction import Prediction as Prediction
     from .results.results import Results as Results
     from .special import log1mexp as log1mexp
     from .special import log_diff_ndtr as log_diff_ndtr
@@ -72,6 +74,8 @@ _HOME = {
     "results.results": ("Results",),
     "results.linear": ("LinearResults",),
     "results.compare": ("compare", "Comparison"),
+    "results.effects": ("Margins",),
+    "results.prediction": ("Prediction",),
     "inference.multiple": ("adjust_pvalues",),
     "data.constant": ("add_constant",),
     "special": (

@@ -98,8 +98,10 @@ def need_variable(sheet: Sheet, name: Any, what: str) -> None:
         raise OptionError(unknown(what, name, sheet.variables))
 
 
-def read_variables(sheet: Sheet, variables: str | Sequence[str] | None, kind: str) -> tuple[Effect, ...]:
-    """Return the effects of the variables asked for; all of them by default."""
+def read_variables(
+    sheet: Sheet, variables: str | Sequence[str] | None, kind: str, held: Scenario
+) -> tuple[Effect, ...]:
+    """Return the effects of the variables asked for; all by default, but no change of levels that are held."""
     if kind == "mean":
         if variables is not None:
             raise OptionError(f"kind='mean' averages the prediction, not the effect of {variables!r}; leave it out.")
@@ -112,6 +114,10 @@ def read_variables(sheet: Sheet, variables: str | Sequence[str] | None, kind: st
         need_variable(sheet, name, "variable of margins:")
         if not sheet.is_categorical(name):
             found.append(Effect(name))
+        elif name in held and variables is not None:
+            raise OptionError(f"at= holds {name!r} at a level, and its effect is a change of levels; leave one out.")
+        elif name in held:
+            continue
         elif kind not in ("eyex", "dyex"):
             base, *others = sheet.levels(name)
             found += [Effect(name, (base, level)) for level in others]

@@ -36,6 +36,13 @@ class Margins:
     not_smooth : variables that enter by a function with jumps or kinks. Where a column jumps, its slope is the change
         over one standard deviation of the variable, over one unit where that is in whole numbers.
     notes : what else to know of these numbers.
+
+    Examples
+    --------
+    >>> import torchmle as tm
+    >>> found = tm.Logit.from_formula("inlf ~ educ", tm.datasets.load("mroz")).fit().margins(at={"educ": [8, 16]})
+    >>> found.contrast().labels.iloc[0].tolist()
+    ['educ', '16 - 8']
     """
 
     labels: pd.DataFrame

@@ -60,7 +60,7 @@ def margins(
     typical, scenarios = read_at(sheet, at)
     if vce == "unconditional":
         check_unconditional(results, typical)
-    effects = read_variables(sheet, variables, kind)
+    effects = read_variables(sheet, variables, kind, scenarios[0])
     return _averages(
         Plan(results, sheet, effects, typical, scenarios, read_over(sheet, over), kind, which, vce), over, level
     )

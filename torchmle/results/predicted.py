@@ -35,18 +35,21 @@ class Predicted(Estimates):
 
         The variables are the columns of the data, not those of the design: with ``x + I(x**2)`` the effect of ``x``
         goes through both. A number has the derivative ``d E(y|x) / dx``, a categorical or boolean column a discrete
-        change against its base level. Averages count rows by ``freq_weights`` or ``sampling_weights``.
+        change against its base level. A column that jumps in a number (``I(x > 3)``) has the change over one unit
+        (whole numbers) or one standard deviation, and the result says so. Averages count rows by ``freq_weights`` or
+        ``sampling_weights``.
 
         Parameters
         ----------
         variables : names of columns; all on the right-hand sides by default.
         at : ``"overall"`` averages over the rows as they are; ``"mean"``, ``"median"``, ``"zero"`` set the numbers to
-            that value and average the columns of the categories; a dict sets columns to a value, or to each of several.
+            that value, evaluate the formula, and average the columns of the categories and the offset; a dict sets
+            columns to a value, or to each of several.
         over : a column in whose groups averages are taken.
         kind : ``"dydx"``, the elasticities ``"eyex"``, ``"dyex"``, ``"eydx"``, or ``"mean"`` for the prediction itself.
         which : ``"mean"``, ``"linear"`` or the name of a predictor.
         vce : ``"delta"`` takes the rows as given; ``"unconditional"`` adds their sampling, for robust errors
-            (influence functions; Wooldridge 2010, problem 12.17).
+            (influence functions of the stacked moments; Newey and McFadden 1994, section 6).
         alpha : one minus the level of the intervals.
 
         Raises
@@ -56,12 +59,16 @@ class Predicted(Estimates):
         UndefinedStatisticError
             If the fit has no maximum, or the model does not say what it predicts.
 
+        Notes
+        -----
+        Errors are ``J V J'`` with exact derivatives J in the parameters; those at a bound are taken as fixed there.
+
         Examples
         --------
         >>> import torchmle as tm
         >>> res = tm.Logit.from_formula("inlf ~ educ + exper + I(exper**2)", tm.datasets.load("mroz")).fit()
         >>> res.margins("exper").table.round(4).estimate.tolist()
-        [0.0239]
+        [0.0266]
         """
         with engine():
             return margins(self, variables, at, over, kind, which, vce, alpha)
@@ -109,7 +116,7 @@ class Predicted(Estimates):
         >>> import torchmle as tm
         >>> res = tm.OLS.from_formula("lwage ~ educ", tm.datasets.load("wage1")).fit()
         >>> res.get_prediction({"educ": [12]}).summary_frame().round(3).iloc[0].tolist()
-        [1.577, 0.022, 1.534, 1.62, 0.631, 2.523]
+        [1.577, 0.021, 1.535, 1.619, 0.633, 2.521]
         """
         with engine():
             return get_prediction(self, exog, which, ci_method, alpha, new)

@@ -36,6 +36,13 @@ class Prediction:
     predicted, se : (n,) Series with the labels of the rows; NaN where a regressor is missing.
     se_obs : (n,) standard errors of a new observation for linear models, else None.
     ends : for ``ci_method="endpoint"``: the linear predictor, its standard errors, and the map to the prediction.
+
+    Examples
+    --------
+    >>> import torchmle as tm
+    >>> found = tm.Logit.from_formula("inlf ~ educ", tm.datasets.load("mroz")).fit().get_prediction({"educ": [12]})
+    >>> found.conf_int().round(3).values.tolist()
+    [[0.522, 0.595]]
     """
 
     predicted: pd.Series
