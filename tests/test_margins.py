@@ -770,3 +770,28 @@ def test_it_prints_as_a_table_with_what_it_is():
     assert list(found.table.columns)[3:] == ["estimate", "std err", "z", "P>|z|", "[lower", "upper]"]
     narrow, wide = found.conf_int(0.5), found.conf_int(0.01)
     assert (narrow[:, 0] > wide[:, 0]).all()
+
+
+@pytest.mark.parametrize("method", [None, "newton"])
+def test_unconditional_errors_under_precision_weights(method):
+    """The influence of a row on weighted least squares is ``(X'WX)^-1 w x e``; the average itself has no weights."""
+    results = tm.WLS.from_formula("wage ~ np.log(x) + z", DATA, weights="time").fit(method=method, cov_type="HC0")
+    found = results.margins("x", vce="unconditional")
+    X = np.column_stack([np.ones(len(DATA)), np.log(DATA.x), DATA.z])
+    w, slope = DATA.time.to_numpy(), 1 / DATA.x.to_numpy()
+    b = np.linalg.solve((X.T * w) @ X, (X.T * w) @ DATA.wage)
+    bread = np.linalg.inv((X.T * w) @ X)
+    influence = (w * (DATA.wage.to_numpy() - X @ b)) * (X @ bread[:, 1]) * slope.mean()
+    influence += b[1] * (slope - slope.mean()) / len(DATA)
+    np.testing.assert_allclose(found.values, [b[1] * slope.mean()], rtol=1e-8)
+    np.testing.assert_allclose(found.margeff_se, [np.sqrt((influence**2).sum())], rtol=1e-6)
+
+
+@pytest.mark.parametrize("fit", [{"fixed": {"z": -0.3}}, {"bounds": {"z": (0.0, None)}}])
+def test_unconditional_errors_where_a_parameter_is_held(fit):
+    held = tm.Logit.from_formula("won ~ x + z", DATA).fit(cov_type="HC0", **fit)
+    offset = held.params["z"] * DATA.z
+    plain = tm.Logit.from_formula("won ~ x", DATA, offset=offset).fit(cov_type="HC0")
+    one, other = (r.margins("x", vce="unconditional") for r in (held, plain))
+    np.testing.assert_allclose(one.values, other.values, rtol=1e-8)
+    np.testing.assert_allclose(one.margeff_se, other.margeff_se, rtol=1e-7)
