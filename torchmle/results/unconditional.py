@@ -50,10 +50,13 @@ def unconditional(
 
 def _of_estimates(results: Estimates) -> Tensor:
     """Return the (n, K) influence of a row, of weight one, on the link-scale estimates: ``bread s_i``."""
-    fit, bread = results.fit, results.inference.bread
+    fit, bread, weights = results.fit, results.inference.bread, results.model.data.weights
     if bread is None:
         return torch.full((results.model.data.rows.count, len(fit.map.link_names)), torch.nan, dtype=torch.float64)
     scores = fit.objective.scores(fit.map.working(fit.gamma)).double().cpu() @ fit.map.working_jacobian(fit.gamma)
+    own = fit.objective.weights
+    if weights is not None and weights.kind == "var_weights" and own is not None:
+        scores = scores * own.double().cpu()[:, None]  # precisions belong to the estimates, not to averages over rows
     return scores @ bread @ fit.map.link_jacobian(fit.gamma).mT
 
 
