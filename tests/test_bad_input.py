@@ -61,6 +61,7 @@ DF = make_frame()
 ROW = np.arange(N)
 GAP = DF["x"].where(ROW != 3)  # x with row 3 missing
 CONST = np.column_stack([np.ones(N), DF["x"]])
+FAR = [1.0, -1.0]  # several steps from the maximum of ``b ~ x``; the default start is one
 
 
 def with_(**columns: Any) -> pd.DataFrame:
@@ -784,14 +785,14 @@ CASES = [
     Case("maxiter list", lambda: logit(maxiter=[1]), OptionError, "maxiter"),
     Case("maxiter of numpy", lambda: logit(maxiter=np.int64(50)), OK, check=lambda r: r.converged),
     Case("maxiter 0", lambda: logit(maxiter=0), ConvergenceWarning, "iteration limit", check=flagged),
-    Case("maxiter 1", lambda: logit(maxiter=1), ConvergenceWarning, "not a maximum.*iteration limit",
+    Case("maxiter 1", lambda: logit(maxiter=1, start_params=FAR), ConvergenceWarning, "not a maximum.*iteration limit",
          check=flagged),
     Case("maxfun 0", lambda: logit(maxfun=0), OptionError, "maxfun=0 must be a .*whole"),
     Case("maxfun text", lambda: logit(maxfun="a"), OptionError, "maxfun='a'"),
     Case("tol 0", lambda: logit(tol=0), OptionError, "tol=0 must be positive"),
     Case("tol NaN", lambda: logit(tol=np.nan), OptionError, "tol=nan"),
     Case("tol text", lambda: logit(tol="small"), OptionError, "tol='small'"),
-    Case("tol too large", lambda: logit(tol=1e5), ConvergenceWarning, "not a maximum", check=flagged),
+    Case("tol too large", lambda: logit(tol=1e5, start_params=FAR), ConvergenceWarning, "not a maximum", check=flagged),
     Case("seed text", lambda: logit(seed="a", method="sgd", maxiter=5), OptionError, "seed='a'"),
     Case("seed fraction", lambda: logit(seed=1.5, method="sgd", maxiter=5), OptionError, "seed=1.5"),
     Case("seed text, idle", lambda: logit(seed="a"), OptionError, "seed='a'"),
@@ -1139,7 +1140,7 @@ def test_traceback_is_kept() -> None:
 SAID_AGAIN = {
     "dropped rows": (lambda: fit("y ~ log(x)"), r"27 of 60 rows were not used \(log"),
     "dropped column": (lambda: fit("y ~ x + I(2 * x)"), r"collinear: I\(2 \* x\)"),
-    "not a maximum": (lambda: logit(maxiter=1), "NOT A MAXIMUM"),
+    "not a maximum": (lambda: logit(maxiter=1, start_params=FAR), "NOT A MAXIMUM"),
     "float32": (lambda: tm.Logit(DF["b"], CONST, dtype="float32").fit(), "float32"),
     "nearly collinear": (
         lambda: tm.OLS(DF["y"], np.column_stack([CONST, DF["x"] + 1e-9 * DF["z"]])).fit(),

@@ -78,11 +78,13 @@ def same_or_flagged(name, results, warned):
 
 @pytest.mark.parametrize("method", ["sgd", "adam"])
 def test_mini_batches_come_near_and_say_so(method):
-    results, warned = fit("logit", method, batch_size=50, maxiter=40, seed=3)
-    gap = float((abs(results.params - NEWTON["logit"].params) / NEWTON["logit"].bse).max())
-    assert gap < 3.0
-    assert warned
-    assert not results.converged
+    gaps = []
+    for seed in range(5):  # the noise of single runs has a long tail
+        results, warned = fit("logit", method, batch_size=50, maxiter=40, seed=seed)
+        gaps.append(float((abs(results.params - NEWTON["logit"].params) / NEWTON["logit"].bse).max()))
+        assert warned
+        assert not results.converged
+    assert np.median(gaps) < 3.0
 
 
 def test_a_seed_gives_the_same_bits():

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import threading
 from collections.abc import Sequence
 
@@ -14,6 +15,11 @@ def symmetric(matrix: Tensor) -> Tensor:
     return (matrix + matrix.mT) / 2
 
 
+def all_finite(values: Tensor) -> bool:
+    """Return whether every number is finite; mostly one sum tells, which is not finite where one of them is not."""
+    return math.isfinite(float(values.sum())) or bool(torch.isfinite(values).all())
+
+
 def cholesky(matrix: Tensor) -> Tensor | None:
     """Return the lower Cholesky factor of a symmetric matrix, or None if it is not positive definite.
 
@@ -22,15 +28,13 @@ def cholesky(matrix: Tensor) -> Tensor | None:
     """
     if not len(matrix):
         return matrix.clone()
-    if not bool(torch.isfinite(matrix).all()):
-        return None
     diagonal = matrix.diagonal()
-    if not bool((diagonal > 0).all()):
+    if not float(diagonal.min()) > 0 or not all_finite(matrix):
         return None
     scale = diagonal.sqrt()
     factor, info = torch.linalg.cholesky_ex(symmetric(matrix) / torch.outer(scale, scale))
     floor = 450 * torch.finfo(matrix.dtype).eps * len(matrix)
-    if int(info) or float(factor.diagonal().square().min()) < floor:
+    if int(info) or float(factor.diagonal().min()) ** 2 < floor:
         return None
     lower: Tensor = factor * scale[:, None]
     return lower

@@ -11,7 +11,7 @@ import os
 import threading
 from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
-from contextlib import contextmanager
+from contextlib import AbstractContextManager, contextmanager, nullcontext
 from typing import TypeVar
 
 import torch
@@ -96,9 +96,17 @@ def map_ranges(work: Callable[[int, int], T], rows: int, chunk: int, device: tor
     return list(_pool(workers).map(lambda cut: work(*cut), cuts))
 
 
-@contextmanager
-def derivatives_on(device: torch.device) -> Iterator[None]:
+_AS_IT_IS = nullcontext()
+
+
+def derivatives_on(device: torch.device) -> AbstractContextManager[None]:
     """Make derivatives and factory calls mean the same under any global mode of the caller's."""
+    recorded = torch.is_grad_enabled() and not torch.is_inference_mode_enabled()
+    return _AS_IT_IS if recorded and torch.get_default_device() == device else _switched_on(device)
+
+
+@contextmanager
+def _switched_on(device: torch.device) -> Iterator[None]:
     with torch.inference_mode(False), torch.enable_grad():
         if torch.get_default_device() == device:
             yield

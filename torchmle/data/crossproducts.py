@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 from dataclasses import dataclass, replace
+from functools import cached_property
 
 import torch
 from torch import Tensor
 
 from ..config import chunk_rows
-from ..linalg import scratch
+from ..linalg import all_finite, scratch
 from ..workers import map_ranges
 
 COLLINEAR = 1e-10
@@ -31,7 +32,7 @@ class CrossProducts:
     gram: Tensor
     constant: int | None
 
-    @property
+    @cached_property
     def scale(self) -> Tensor:
         """Return each column's standard deviation (root mean square where there is no constant)."""
         scale = (self.gram.diagonal() / max(self.rows, 1)).sqrt()
@@ -51,7 +52,7 @@ def cross_products(X: Tensor) -> CrossProducts:
     """Sum means and cross-products of ``X`` (n, k) about a shift near the mean, in one pass over the rows."""
     n, k = X.shape
     sample = X[:: max(1, n // 1000)]
-    low, high = sample.amin(0), sample.amax(0)
+    low, high = sample.aminmax(dim=0)
     shift = torch.where(low == high, low, sample.mean(0))
 
     step = chunk_rows(k, X.device, X.element_size())
@@ -115,9 +116,9 @@ def _certainly_independent(cross: CrossProducts) -> bool:
     free = [j for j in range(len(cross.mean)) if j != cross.constant]
     if not free:
         return bool((cross.mean != 0).all())
-    gram = cross.gram[free][:, free]
+    gram = cross.gram[1:, 1:] if cross.constant == 0 else cross.gram[free][:, free]
     scale = gram.diagonal().sqrt()
-    if not bool((scale > 0).all()) or not bool(torch.isfinite(gram).all()):
+    if not float(scale.min()) > 0 or not all_finite(gram):
         return False
     factor, info = torch.linalg.cholesky_ex(gram / torch.outer(scale, scale))
     return int(info) == 0 and float(factor.diagonal().min()) ** 2 > SURE

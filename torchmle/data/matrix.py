@@ -77,8 +77,9 @@ def _two_dimensional(X: Tensor, what: str) -> Tensor:
 def default_names(X: Tensor) -> list[str]:
     """Return ``const`` for the first constant column and ``x1, x2, ...`` for the others, as statsmodels does."""
     sample = X[:: max(1, len(X) // 1000)]
-    likely = ((sample == X[0]).all(0) & (X[0] != 0)).nonzero().flatten().tolist()
-    constant = next((j for j in likely if is_constant(X[:, j])), None)
+    low, high = sample.aminmax(dim=0)
+    likely = [j for j, (a, b) in enumerate(zip(low.tolist(), high.tolist(), strict=True)) if a == b != 0]
+    constant = next((j for j in likely if len(sample) == len(X) or is_constant(X[:, j])), None)
     numbers = iter(range(1, X.shape[1] + 1))
     return ["const" if j == constant else f"x{next(numbers)}" for j in range(X.shape[1])]
 

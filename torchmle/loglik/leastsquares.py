@@ -9,13 +9,16 @@ from torch import Tensor
 
 from ..config import chunk_rows
 from ..errors import DataError
-from ..linalg import scratch, symmetric, weighted_products
+from ..linalg import cholesky, scratch, solve_spd, symmetric, weighted_products
 from .moments import Moments, to_host
 from .objective import Chunk, Objective
 
 ILL_CONDITIONED = 1e5
 """Condition of the standardised columns above which cross-products lose too many digits and QR is used."""
 
+
+WELL_CONDITIONED = 1e-3
+"""Share of a column that the earlier ones must leave, for coefficients refined once to have all their digits."""
 
 SETTLED = 1e-9
 """Relative step after which a further refinement, smaller by as much again, is below rounding."""
@@ -142,6 +145,21 @@ def solve(objective: LeastSquares, gram: Tensor | None = None) -> Solution:
         if float((step * scale).abs().max()) <= SETTLED * float((working * scale).abs().max()):
             break
     return Solution(working, factor * scale, _ssr(objective, at, factor * scale, step, working), condition, by)
+
+
+def quickly(X: Tensor, y: Tensor, shift: Tensor) -> tuple[Tensor, float] | None:
+    """Return the coefficients of the columns less a shift and the sum of squared residuals, without inference.
+
+    X and y are float64 and few; None where the columns are so ill-conditioned that it takes :func:`solve`.
+    """
+    Z = X - shift
+    gram = to_host(Z.mT @ Z)
+    factor = cholesky(gram)
+    if factor is None or float((factor.diagonal() / gram.diagonal().sqrt()).min()) < WELL_CONDITIONED:
+        return None
+    working = solve_spd(factor, to_host(Z.mT @ y))
+    working = working + solve_spd(factor, to_host(Z.mT @ (y - Z @ working.to(Z))))
+    return working, float((y - Z @ working.to(Z)).square().sum())
 
 
 def _ssr(objective: LeastSquares, before: Moments, root: Tensor, step: Tensor, working: Tensor) -> float:

@@ -2,11 +2,14 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Iterable
 from dataclasses import dataclass
 
 import torch
 from torch import Tensor
+
+from ..linalg import all_finite
 
 
 @dataclass(frozen=True)
@@ -23,10 +26,8 @@ class Moments:
     @property
     def finite(self) -> bool:
         """Return whether every number is finite."""
-        parts = [p for p in (self.gradient, self.hessian) if p is not None]
-        return bool(torch.isfinite(torch.tensor(self.llf, dtype=torch.float64, device="cpu"))) and all(
-            bool(torch.isfinite(p).all()) for p in parts
-        )
+        parts = (self.gradient, self.hessian)
+        return math.isfinite(self.llf) and all(all_finite(p) for p in parts if p is not None)
 
     def __add__(self, other: Moments) -> Moments:
         return Moments(self.llf + other.llf, _plus(self.gradient, other.gradient), _plus(self.hessian, other.hessian))
@@ -44,6 +45,9 @@ def add(parts: Iterable[Moments]) -> Moments:
     return first
 
 
+_HOST = torch.device("cpu")
+
+
 def to_host(tensor: Tensor) -> Tensor:
     """Return a tensor in float64 on the CPU, where everything of dimension K happens."""
-    return tensor.detach().to("cpu", torch.float64)
+    return tensor.detach().to(_HOST, torch.float64)

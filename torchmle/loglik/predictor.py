@@ -126,7 +126,10 @@ class PredictorObjective(Objective):
 
 
 def _first(total: Tensor, etas: list[Tensor], create_graph: bool) -> list[Tensor]:
-    """Return dl/deta_j for each predictor; zero where the log-likelihood does not use it."""
+    """Return dl/deta_j for each predictor; zero where the log-likelihood does not use it.
+
+    Derivatives are those of sums: with ``grad_outputs`` instead, torch would first import a third of a second of sympy.
+    """
     found = torch.autograd.grad(total, etas, create_graph=create_graph, allow_unused=True)
     return [torch.zeros_like(e) if d is None else d for d, e in zip(found, etas, strict=True)]
 

@@ -10,6 +10,9 @@ from torch import Tensor
 
 from ..linalg import weighted_products
 
+SMALL = 16_384
+"""Numbers in a chunk up to which a product of matrices costs less than laying out what several can share."""
+
 
 @dataclass(frozen=True)
 class Sums:
@@ -34,6 +37,9 @@ def sum_products(
     second : for each predictor j the second derivatives by row with the predictors j, j+1, ...; None for zero.
     more : for each predictor j further vectors (n,) to be multiplied by its columns.
     """
+    if len(columns) == 1 and more is None and columns[0].numel() <= SMALL and second[0][0] is not None:
+        X = columns[0]
+        return Sums(X.mT @ first[0], X.mT @ (X * second[0][0][:, None]), [X.new_zeros(X.shape[1], 0)])
     sizes = [X.shape[1] for X in columns]
     starts = [sum(sizes[:j]) for j in range(len(sizes) + 1)]
     hessian = columns[0].new_zeros(starts[-1], starts[-1])

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING
 
 from torch import Tensor
 
-from ..linalg import cholesky, flat_directions, inverse_spd
+from ..linalg import flat_directions, inverse_spd
 from ..loglik.moments import Moments
 from ..loglik.objective import Objective
 from ..optim.base import OptimResult, Status
@@ -47,7 +47,7 @@ def finish(
     assert moments.gradient is not None
     assert moments.hessian is not None
     assert found.at.hessian is not None
-    factor = cholesky(found.at.hessian)
+    factor = found.at.factor
     silent = factor is not None or found.status in (Status.TIME_LIMIT, Status.STOPPED, Status.INTERRUPTED)
     flat = [] if silent else flat_directions(found.at.hessian, pmap.names, pmap.link_jacobian(found.x))
     weights = model.data.weights

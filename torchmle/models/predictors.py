@@ -13,7 +13,6 @@ from torch import Tensor
 from ..data.batch import ModelData
 from ..data.design import Design
 from ..errors import OptionError, UndefinedStatisticError, unknown
-from ..loglik.leastsquares import LeastSquares, solve
 from ..loglik.predictor import Predictor, PredictorObjective
 from ..optim.base import Options, Status, minimise
 from ..optim.registry import make_optimizer
@@ -22,14 +21,12 @@ from ..params.natural import Natural, PredictorSpec
 from ..results.estimates import Estimates
 from ..results.linkscale import link_values
 from ..results.residuals import undefined
-from ..workers import derivatives_on, engine
+from ..workers import engine
 from . import derivatives
 from .base import DATA_KEYWORDS, GenericLikelihoodModel
+from .guess import guesses
 from .problem import VERDICT, LikelihoodProblem
 from .views import Moves
-
-START_ROWS = 5_000
-"""Rows from which default starting values are computed."""
 
 
 class LinearPredictorModel(GenericLikelihoodModel):
@@ -180,7 +177,8 @@ class LinearPredictorModel(GenericLikelihoodModel):
             predictors.append(Predictor(design.X, None if shift is None else shift.to(design.X), offset))
 
         def density(rows: slice | Tensor, etas: list[Tensor]) -> Tensor:
-            part = self.take(rows)
+            whole = self.ready_made and isinstance(rows, slice) and rows == slice(0, self.nobs)
+            part = self if whole else self.take(rows)  # what a user's method sets is gone with the part
             return part.logdensity(part.endog, *etas)
 
         weights = self.data.weights
@@ -217,59 +215,8 @@ class LinearPredictorModel(GenericLikelihoodModel):
             return objective.values(pmap.working(gamma))
 
     def start_candidates(self, pmap: ParamMap) -> list[Tensor]:
-        """Return zeros, the link of the mean, and least squares with log scales from its residuals."""
-        zero = torch.zeros(len(pmap.names), dtype=torch.float64, device="cpu")
-        found = [zero]
-        designs = list(self.data.designs.values())
-        stride = max(1, self.nobs // START_ROWS)
-        y = self.data.endog[::stride]
-        if designs[0].constant is not None:
-            level = self._link_of_mean(float(y.double().mean()))
-            if level is not None:
-                start = zero.clone()
-                start[designs[0].constant] = level / float(designs[0].cross.mean[designs[0].constant])
-                found.append(start)
-        if len(y) > 2 * designs[0].X.shape[1]:
-            found.append(self._least_squares_start(zero, stride))
-        return found
-
-    def _link_of_mean(self, target: float) -> float | None:
-        """Return the first predictor at which the mean is nearest to a target, the others being zero."""
-        grid = torch.linspace(-30, 30, 2401, dtype=self.endog.dtype, device=self.data.device)
-        others = [torch.zeros_like(grid) for _ in list(self.data.designs)[1:]]
-        try:
-            with torch.no_grad(), derivatives_on(self.data.device):
-                means = self.mean(grid, *others)
-        except Exception:  # a mean that uses row data cannot be evaluated on a grid: other starts remain
-            return None
-        gap = (means - target).abs()
-        gap = torch.where(torch.isfinite(gap), gap, torch.full_like(gap, math.inf))
-        return float(grid[int(gap.argmin())])
-
-    def _least_squares_start(self, zero: Tensor, stride: int) -> Tensor:
-        """Return least squares on a sample, with ``log_*`` predictors at the log of the residual deviation."""
-        first = next(iter(self.data.designs.values()))
-        y = self.data.endog[::stride]
-        y = y if self.data.offset is None else y - self.data.offset[::stride]
-        X = first.X[::stride]
-        start = zero.clone()
-        centre = first.means
-        objective = LeastSquares(X.double(), y.double(), centre.to(X.device), None)
-        try:
-            solution = solve(objective)
-        except torch.linalg.LinAlgError:  # type: ignore[attr-defined]  # a sample can be collinear where the data are not
-            return zero
-        uncentre = uncentring(centre, first.constant, first.cross.mean)
-        beta = solution.working if uncentre is None else uncentre @ solution.working
-        start[: len(beta)] = beta
-        position = len(beta)
-        for name, design in list(self.data.designs.items())[1:]:
-            spec = self._specs()[name]
-            is_log = spec.transform is torch.exp if spec.transform else name.startswith(("log", "ln"))
-            if is_log and design.constant is not None and solution.ssr > 0:
-                start[position + design.constant] = 0.5 * math.log(solution.ssr / len(y))
-            position += len(design.terms)
-        return start if bool(torch.isfinite(start).all()) else zero
+        """Return the link of the mean, or zeros, and least squares with log scales from its residuals."""
+        return guesses(self, self._specs())
 
     # ---- what results ask
 

@@ -80,7 +80,8 @@ def asked(request: FitRequest, start: Mapping[str, float]) -> tuple[dict[str, An
     """Return the arguments of ``fit`` in plain values, and what of them cannot be repeated."""
     found: dict[str, Any] = {}
     lost: list[str] = []
-    general = {k: v for k, v in vars(request.general).items() if v != getattr(FitOptions(), k)}
+    usual = vars(FitOptions())
+    general = {k: v for k, v in vars(request.general).items() if v != usual[k]}
     given = {f.name: getattr(request, f.name) for f in fields(request) if f.name not in SILENT}
     given["options"] = {**general, **request.options}
     for name, value in given.items():

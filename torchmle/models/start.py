@@ -100,6 +100,8 @@ def starting_point(
     except Exception:  # the check that follows says what is wrong
         return candidates[0], False
     ranked = [(v if math.isfinite(v) else -math.inf) for v in values]
+    if max(ranked) == -math.inf:
+        return pmap.gamma_of_link(torch.zeros(len(pmap.names), dtype=torch.float64, device="cpu")), False
     return candidates[ranked.index(max(ranked))], False
 
 

@@ -8,13 +8,13 @@ from abc import ABC, abstractmethod
 from collections.abc import Callable
 from dataclasses import dataclass, replace
 from enum import Enum
+from functools import cached_property
 from typing import Any, Protocol
 
-import torch
 from torch import Tensor
 
 from ..errors import OptionError
-from ..linalg import cholesky, solve_spd
+from ..linalg import all_finite, cholesky, solve_spd
 from .checks import check_positive, check_whole
 
 RISING = 1e-6
@@ -33,11 +33,26 @@ class Evaluation:
     hessian: Tensor | None = None
     source: Any = None
 
-    @property
+    @cached_property
     def finite(self) -> bool:
         """Return whether every number is finite."""
-        parts = [p for p in (self.gradient, self.hessian) if p is not None]
-        return math.isfinite(self.value) and all(bool(torch.isfinite(p).all()) for p in parts)
+        parts = (self.gradient, self.hessian)
+        return math.isfinite(self.value) and all(all_finite(p) for p in parts if p is not None)
+
+    @cached_property
+    def factor(self) -> Tensor | None:
+        """Return the Cholesky factor of the Hessian; None where that is not positive definite, or not known."""
+        return None if self.hessian is None or not self.finite else cholesky(self.hessian)
+
+    @cached_property
+    def descent(self) -> Tensor | None:
+        """Return ``H^-1 g``, or None without a factor."""
+        return None if self.factor is None or self.gradient is None else solve_spd(self.factor, self.gradient)
+
+    @cached_property
+    def decrement(self) -> float:
+        """Return the scaled gradient ``g' H^-1 g``, infinite without a factor."""
+        return math.inf if self.descent is None or self.gradient is None else float(self.gradient @ self.descent)
 
 
 class Problem(Protocol):
@@ -202,12 +217,7 @@ class OptimResult:
 
 def scaled_gradient(at: Evaluation) -> tuple[float, Tensor | None]:
     """Return ``g' H^-1 g`` and the Cholesky factor of H; infinite and None where H is not positive definite."""
-    if at.gradient is None or at.hessian is None or not at.finite:
-        return math.inf, None
-    factor = cholesky(at.hessian)
-    if factor is None:
-        return math.inf, None
-    return float(at.gradient @ solve_spd(factor, at.gradient)), factor
+    return at.decrement, at.factor
 
 
 def minimise(
@@ -267,15 +277,13 @@ def _still_moving(problem: Problem, x: Tensor, at: Evaluation, verdict_tol: floa
 
     At a maximum the next step is tiny, or makes the scaled gradient much smaller; in a tail it does neither.
     """
-    decrement, factor = scaled_gradient(at)
-    assert factor is not None
-    assert at.gradient is not None
-    step = -solve_spd(factor, at.gradient)
+    assert at.descent is not None
+    step = -at.descent
     small = 1e-6 if verdict_tol < 1e-6 else 1e-3
     if bool((step.abs() <= small * (1 + x.abs())).all()):
         return False
     after, _ = scaled_gradient(problem.evaluate(x + step, 2))
-    return not after < 0.1 * decrement
+    return not after < 0.1 * at.decrement
 
 
 def judge(at: Evaluation, claimed: Status, tol: float, rows: int) -> tuple[Status, float]:

@@ -10,8 +10,8 @@ from torch import Tensor
 from .base import Evaluation, Optimizer, Problem, State, Status
 from .trustregion import Quadratic, Step
 
-POLISH = 1e-20
-"""Scaled gradient below which no further step is worth its pass: 1e-10 standard errors from the maximum."""
+POLISH = 1e-18
+"""Scaled gradient below which no further step is worth its pass: 1e-9 standard errors from the maximum."""
 
 FALL = 1e-4
 """Share of the fall that the model promised that a step must bring."""

@@ -8,7 +8,7 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor
 
-from ..linalg import solve_spd, symmetric
+from ..linalg import symmetric
 from .base import Evaluation, scaled_gradient
 
 FLOOR = 1e-8
@@ -23,7 +23,7 @@ class Step:
     gain: float
     full: bool
 
-    @property
+    @functools.cached_property
     def length(self) -> float:
         """Return the length of the step in comparable units."""
         return float(self.move.norm())
@@ -44,7 +44,7 @@ class Quadratic:
         self.gradient, self.hessian = at.gradient, at.hessian
         decrement, factor = scaled_gradient(at)
         self.exact = factor is not None
-        self.newton = None if factor is None else -solve_spd(factor, self.gradient)
+        self.newton = None if at.descent is None else -at.descent
         self.decrement = decrement if self.exact else self._absolute_decrement()
 
     def _absolute_decrement(self) -> float:

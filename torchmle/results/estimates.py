@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import functools
 import math
 from collections.abc import Mapping
 from dataclasses import dataclass, replace
@@ -28,6 +29,12 @@ def within_unit(alpha: float) -> float:
     if isinstance(alpha, bool) or not isinstance(alpha, (int, float)) or not 0 < alpha < 1:
         raise OptionError(f"alpha={alpha!r} must lie strictly between 0 and 1, e.g. 0.05 for 95 % intervals.")
     return float(alpha)
+
+
+@functools.lru_cache(maxsize=64)
+def _index(names: tuple[str, ...]) -> pd.Index:
+    """Return an index of names; it takes longer to make than many a covariance, and refits need the same again."""
+    return pd.Index(names)
 
 
 @dataclass(frozen=True, eq=False, repr=False)
@@ -272,7 +279,12 @@ class Estimates:
         return 1 - self.llf / self.llnull
 
     def _series(self, values: Tensor) -> pd.Series:
-        return pd.Series(values.numpy().copy(), index=pd.Index(self.names))  # a copy of the user's own
+        return pd.Series(values.numpy().copy(), index=self._labels)  # a copy of the user's own
 
     def _frame(self, values: Tensor) -> pd.DataFrame:
-        return pd.DataFrame(values.numpy().copy(), index=pd.Index(self.names), columns=pd.Index(self.names))
+        return pd.DataFrame(values.numpy().copy(), index=self._labels, columns=self._labels)
+
+    @property
+    def _labels(self) -> pd.Index:
+        """Return the names as an index of the user's own."""
+        return _index(self.names).view()

@@ -52,7 +52,10 @@ class _Value(torch.autograd.Function):
     @staticmethod
     def backward(ctx: Any, *grads: Any) -> Any:
         a, b, out = ctx.saved_tensors
-        d_a, d_b = _Slopes.apply(a, b, (out,), ctx.surface)  # type: ignore[no-untyped-call]
+        if torch.is_grad_enabled():
+            d_a, d_b = _Slopes.apply(a, b, (out,), ctx.surface)  # type: ignore[no-untyped-call]
+        else:
+            d_a, d_b = ctx.surface.slopes(a, b, out)
         return grads[0] * d_a, grads[0] * d_b, None  # autograd sums over the rows of a broadcast argument
 
 
@@ -80,9 +83,13 @@ class _Slopes(torch.autograd.Function):
 
 def curve(x: Tensor, value: Callable[..., Tensor], slope: Callable[..., Tensor]) -> Tensor:
     """Return ``value(x)``, differentiated as ``slope(x, value)``."""
+    if not torch.is_grad_enabled():
+        return value(x)  # which spares an autograd node, as in the last backward pass
     return cast(Tensor, _Curve.apply(x, value, slope))  # type: ignore[no-untyped-call]
 
 
 def surface(a: Tensor, b: Tensor, law: Surface) -> Tensor:
     """Return ``law.value(a, b)``, differentiated by its slopes and curvatures."""
+    if not torch.is_grad_enabled():
+        return law.value(a, b)
     return cast(Tensor, _Value.apply(a, b, law))  # type: ignore[no-untyped-call]
