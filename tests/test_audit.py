@@ -75,3 +75,31 @@ def test_wrong_away_from_the_start_is_no_success():
         results = model(function).fit(maxiter=30)
     assert not results.converged
     assert results.bse.isna().all()
+
+
+class FarNormal(tm.LinearPredictorModel):
+    predictors = {"mu": "1", "log_sigma": tm.predictor("1", natural="sigma", transform=torch.exp)}
+
+    def logdensity(self, y, mu, log_sigma):
+        return tm.normal_logpdf((y - mu) * torch.exp(-log_sigma)) - log_sigma
+
+
+class FarOpaque(tm.GenericLikelihoodModel):
+    extra_params = ("log_sigma",)
+
+    def loglikeobs(self, params):
+        log_sigma = params[-1]
+        return tm.normal_logpdf((self.endog - self.exog @ params[:-1]) * torch.exp(-log_sigma)) - log_sigma
+
+
+@pytest.mark.parametrize("shift", [1e4, 1e6, 1e8])
+@pytest.mark.parametrize("form", [FarNormal, FarOpaque])
+def test_the_rounding_of_a_response_far_from_zero_is_no_defect(form, shift):
+    """Against least squares; at 1e8 a residual keeps eight digits, so that a row's value moves in steps of 1e-8."""
+    rng = np.random.default_rng(0)
+    X = np.column_stack([np.ones(500), rng.standard_normal(500)])
+    y = X @ [1.0, 2.0] + rng.standard_normal(500) + shift
+    results = form(y, X).fit(start_params=[shift, 0.0, 0.0])
+    ols = tm.OLS(y, X).fit()
+    assert results.converged
+    assert np.abs((results.params.to_numpy()[:2] - ols.params) / ols.bse).max() < 1e-6

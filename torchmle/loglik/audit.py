@@ -38,6 +38,7 @@ def audit(
     jacobian: Callable[[Tensor], Tensor],
     gamma: Tensor,
     names: Sequence[str],
+    noise: float = 0.0,
 ) -> Finding | None:
     """Return what is wrong with the derivatives at gamma, or None.
 
@@ -46,6 +47,7 @@ def audit(
     objective : the log-likelihood of a sample of the rows.
     working : gamma to working parameters; ``jacobian`` gives its (K, F) derivative.
     names : F names for the directions.
+    noise : relative rounding of the values that the data bring along (a response far from zero); steps grow with it.
     """
     if objective.dtype != torch.float64:
         return None
@@ -59,18 +61,19 @@ def audit(
     gamma = gamma + 0.01 * units * torch.randn(len(gamma), generator=generator, dtype=torch.float64, device="cpu")
     here, scores = _values(objective, working, gamma), scores_at(gamma)
     signs = units * (torch.randint(0, 2, (len(gamma),), generator=generator, device="cpu") * 2 - 1)
-    bad = _disagree(objective, working, gamma, signs, scores @ signs)
+    step = max(STEP, (100 * noise) ** 0.5)
+    bad = _disagree(objective, working, gamma, signs, scores @ signs, step)
     if bad is _UNSETTLED:
         return Finding(
             "it is not smooth: differences over small steps do not settle. Look for round, floor, comparisons and "
             "random numbers; derivatives say nothing about such a function."
         )
     if bad is None:
-        return _grainy(objective, working, gamma, signs, here)
+        return _grainy(objective, working, gamma, signs, here, max(GRAIN, 10 * noise))
     for j, name in enumerate(names):
         unit = torch.zeros_like(gamma)
         unit[j] = units[j]
-        one = _disagree(objective, working, gamma, unit, scores @ unit)
+        one = _disagree(objective, working, gamma, unit, scores @ unit, step)
         if one is not None and one is not _UNSETTLED:
             return _finding(one, name, float(units[j]))
     return _finding(bad, "a combination of the parameters", 1.0)
@@ -106,11 +109,16 @@ def _values(objective: Objective, working: Callable[[Tensor], Tensor], gamma: Te
 
 
 def _disagree(
-    objective: Objective, working: Callable[[Tensor], Tensor], gamma: Tensor, direction: Tensor, slopes: Tensor
+    objective: Objective,
+    working: Callable[[Tensor], Tensor],
+    gamma: Tensor,
+    direction: Tensor,
+    slopes: Tensor,
+    widest: float,
 ) -> _Gap | None:
     """Compare slopes along a direction with central differences of two steps, in rows where these agree themselves."""
     found = []
-    for step in (STEP, STEP / 2):
+    for step in (widest, widest / 2):
         ahead, behind = (_values(objective, working, gamma + s * step * direction) for s in (1, -1))
         found.append((ahead - behind) / (2 * step))
     wide, narrow = found
@@ -128,14 +136,19 @@ def _disagree(
 
 
 def _grainy(
-    objective: Objective, working: Callable[[Tensor], Tensor], gamma: Tensor, direction: Tensor, here: Tensor
+    objective: Objective,
+    working: Callable[[Tensor], Tensor],
+    gamma: Tensor,
+    direction: Tensor,
+    here: Tensor,
+    grain: float,
 ) -> Finding | None:
     """Find values that move in jumps, as float32 steps inside the likelihood make them."""
     if not objective.separable:
         return None
     ahead, behind = (_values(objective, working, gamma + s * 1e-9 * direction) for s in (1, -1))
     jump = (ahead - 2 * here + behind).abs() / (1 + here.abs())
-    if float((jump > GRAIN).double().mean()) < 0.02:
+    if float((jump > grain).double().mean()) < 0.02:
         return None
     return Finding(
         "its values move in jumps, as if parts of it were computed in float32 or rounded. Look for .float(), .half(), "

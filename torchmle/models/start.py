@@ -196,8 +196,16 @@ def audit_at(model: GenericLikelihoodModel, objective: Objective, pmap: ParamMap
     if is_ready_made(model):
         return None
     names = _free_names(pmap)
-    found = audit(_sample(objective, AUDIT_ROWS), pmap.working, pmap.working_jacobian, gamma, names)
+    sample = _sample(objective, AUDIT_ROWS)
+    found = audit(sample, pmap.working, pmap.working_jacobian, gamma, names, _rounding(model.endog))
     return None if found is None else f"{model.likelihood_label}: {found.text}"
+
+
+def _rounding(y: Tensor) -> float:
+    """Return the rounding of a response in units of its spread: what its differences from a mean cannot do without."""
+    spread = float(y.double().std()) if len(y) > 1 else 0.0
+    size = float(y.abs().max())
+    return torch.finfo(torch.float64).eps * size / spread if 0 < spread < size else 0.0
 
 
 def _free_names(pmap: ParamMap) -> list[str]:
