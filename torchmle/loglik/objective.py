@@ -44,6 +44,7 @@ class Objective(ABC):
     dtype: torch.dtype
     weights: Tensor | None = None
     separable: bool = True
+    noise: float = 0.0  # relative rounding of a row's value that the data bring along
     _known: _Known | None = None
 
     @abstractmethod

@@ -27,7 +27,7 @@ from .record import as_asked, make_record
 from .request import FitRequest
 from .search import Search, maximise
 from .separated import left_to_fit, refuse_drop
-from .start import audit_at, checked, enough_rows, param_names, starting_point, with_typical_sizes
+from .start import audit_at, checked, enough_rows, param_names, rounding_of, starting_point, with_typical_sizes
 from .views import refuse_unmasked
 
 if TYPE_CHECKING:
@@ -81,6 +81,7 @@ def _prepared(model: GenericLikelihoodModel, request: FitRequest) -> tuple[Searc
     enough_rows(model, pmap)
     gamma, given = starting_point(model, request, pmap, objective)
     objective, engine = checked(model, objective, pmap, gamma)
+    objective.noise = rounding_of(model.endog)
     return Search(model, objective, plain, pmap, optimizer, request, gamma, given), engine
 
 

@@ -33,7 +33,9 @@ class LikelihoodProblem:
     @property
     def rounding(self) -> float:
         """Return the relative error of a sum of log-likelihoods."""
-        return 1e-13 if self.objective.dtype == torch.float64 else 1e-6
+        if self.objective.dtype != torch.float64:
+            return 1e-6
+        return max(1e-13, 0.1 * self.objective.noise)
 
     @property
     def rows(self) -> int:

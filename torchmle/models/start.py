@@ -197,11 +197,11 @@ def audit_at(model: GenericLikelihoodModel, objective: Objective, pmap: ParamMap
         return None
     names = _free_names(pmap)
     sample = _sample(objective, AUDIT_ROWS)
-    found = audit(sample, pmap.working, pmap.working_jacobian, gamma, names, _rounding(model.endog))
+    found = audit(sample, pmap.working, pmap.working_jacobian, gamma, names, rounding_of(model.endog))
     return None if found is None else f"{model.likelihood_label}: {found.text}"
 
 
-def _rounding(y: Tensor) -> float:
+def rounding_of(y: Tensor) -> float:
     """Return the rounding of a response in units of its spread: what its differences from a mean cannot do without."""
     spread = float(y.double().std()) if len(y) > 1 else 0.0
     size = float(y.abs().max())
