@@ -129,7 +129,8 @@ def _equations(tree: ast.expr, text: str, values: Mapping[str, Any], names: Sequ
         read = [zero + evaluate(part, values, {}, names, what) for part in parts]
     except TypeError as error:
         raise OptionError(
-            f"The hypothesis {text!r} is not linear in the parameters. Use delta_method() for other functions, such as products."
+            f"The hypothesis {text!r} is not linear in the parameters. Use delta_method() for products "
+            "and other functions."
         ) from error
     if len(read) == 1:
         return [(read[0], text)]
