@@ -19,7 +19,7 @@ from .frames import as_frame, check_columns, column_names, frame_index, frame_le
 from .groups import Groups, encode
 from .matrix import as_matrix, default_names, missing_and_infinite
 from .rows import BoolArray, Rows, refuse_infinite
-from .vectors import FloatArray, align, is_missing, numeric_vector, plain
+from .vectors import FloatArray, align, numeric_vector, plain
 
 
 @dataclass(frozen=True)
@@ -160,15 +160,16 @@ def from_frame(
     """Build the data of a model from a table and formulas, one for each predictor."""
     data = as_frame(data)
     formulas = parse(formula, first, others, [str(c) for c in column_names(data)])
-    wanted = [v for v in formulas.variables if v in column_names(data) or v not in context]
+    have = set(column_names(data))
+    wanted = [v for v in formulas.variables if v in have or v not in context]
     check_columns(data, wanted, "The formula")
     if frame_length(data) < 2:
         raise DataError("The data have 1 row; at least two are needed.")
     frame = take_columns(data, wanted)
     rows = Rows(frame_index(data))
     frame, context = _borrow(formulas, frame, context, rows)
-    for name in frame.columns:
-        rows = rows.drop(is_missing(frame[name].array), f"{name} missing")
+    for name, missing in zip(frame.columns, frame.isna().to_numpy().T, strict=True):
+        rows = rows.drop(missing, f"{name} missing")
     found, rows = read_extras(extras, data, rows)
     rows.settle(options.missing)
     matrices, specs, rows = _evaluate(formulas, frame, context, rows)
@@ -226,7 +227,7 @@ def _evaluate(
         matrices, specs = {}, {}
         own = _with_lag(frame, context, rows)
         for name, part in parts.items():
-            matrices[name], specs[name] = materialise(_bare(part, subset), subset, own, f"the formula {part.text!r}")
+            matrices[name], specs[name] = _materialised(part, subset, own)
         before = rows
         for name, X in matrices.items():
             for j, term in enumerate(specs[name].column_names):
@@ -259,13 +260,24 @@ def _check_terms(matrices: Mapping[str, FloatArray], specs: Mapping[str, Any]) -
                 warn(f"The term {str(term)!r} gives no column: it has one level only.", CollinearityWarning)
 
 
-def _bare(part: Part, subset: pd.DataFrame) -> Any:
-    """Return the formula of a part; a boolean response counts as 0 and 1, not as two categories."""
+@dataclass(frozen=True)
+class _ColumnSpec:
+    """Say of a response that is a column what formulaic's ``ModelSpec`` says of other terms."""
+
+    column_names: tuple[str, ...]
+    term_slices: Mapping[str, slice]
+
+
+def _materialised(part: Part, subset: pd.DataFrame, context: Mapping[str, Any]) -> tuple[FloatArray, Any]:
+    """Evaluate a part; a boolean response counts as 0 and 1, not as two categories."""
     if part.name == "response" and len(part.variables) == 1:
         (name,) = part.variables
-        if name in subset and part.terms == [name] and pd.api.types.is_bool_dtype(subset[name]):
-            subset[name] = subset[name].astype(np.float64)
-    return part.formula
+        if name in subset and part.terms == [name]:
+            column = subset[name]
+            if pd.api.types.is_bool_dtype(column.dtype) or column.dtype == np.float64:
+                matrix = column.to_numpy(dtype=np.float64)[:, None]
+                return matrix, _ColumnSpec((name,), {name: slice(0, 1)})
+    return materialise(part.formula, subset, context, f"the formula {part.text!r}")
 
 
 def _not_a_number(matrices: Mapping[str, FloatArray], specs: Mapping[str, Any]) -> tuple[BoolArray, str]:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import ast
+import functools
 import re
 import sys
 import threading
@@ -105,13 +106,12 @@ def _right_side(text: object, name: str, columns: list[str]) -> Any:
 
 
 def _read(text: object, what: str, columns: list[str]) -> Any:
-    from formulaic import Formula
     from formulaic.errors import FormulaicError
 
     if not isinstance(text, str) or not text.strip():
         raise FormulaError(f"{what[0].upper()}{what[1:]} is {text!r}; it must be a string such as 'y ~ x1 + x2'.")
     try:
-        return Formula(text, _context={"__formulaic_variables_available__": columns})
+        return _parsed(text, tuple(columns))
     except SyntaxError as error:
         raise FormulaError(
             f"Cannot read {what} {text!r}: {error.text or error.msg} is no Python expression."
@@ -122,6 +122,14 @@ def _read(text: object, what: str, columns: list[str]) -> Any:
         if re.search(r"operator '(<|>|=|!)", plain):
             hint = " Comparisons go inside I(...), as in I(y > 0) ~ x."
         raise FormulaError(f"Cannot read {what} {text!r}: {plain}{hint}") from error
+
+
+@functools.lru_cache(maxsize=64)
+def _parsed(text: str, columns: tuple[str, ...]) -> Any:
+    """Return formulaic's formula, which nothing changes: repeated fits need not read it again."""
+    from formulaic import Formula
+
+    return Formula(text, _context={"__formulaic_variables_available__": list(columns)})
 
 
 def plain_message(error: Exception) -> str:

@@ -104,7 +104,7 @@ def prepare(frame: pd.DataFrame, categorical: set[str], arithmetic: set[str]) ->
     categorical : names used inside ``C(...)``, whose values name levels and must stay as they are.
     arithmetic : names used in other expressions, in which a bool counts as 0 or 1.
     """
-    columns = {n: _prepare_column(frame[n], n in categorical, n in arithmetic) for n in frame.columns}
+    columns = {n: _prepare_column(column, n in categorical, n in arithmetic) for n, column in frame.items()}
     return pd.DataFrame(columns, index=frame.index)
 
 
@@ -124,7 +124,7 @@ def _prepare_column(series: pd.Series, categorical: bool, arithmetic: bool) -> A
     if categorical:
         return series.astype(np.int64) if pd.api.types.is_integer_dtype(dtype) and arithmetic else series
     if pd.api.types.is_numeric_dtype(dtype):
-        return pd.Series(numeric_vector(series, name), index=series.index)
+        return numeric_vector(series, name)
     return _prepare_objects(series, name)
 
 
