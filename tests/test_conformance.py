@@ -231,6 +231,16 @@ def arrays(model, response):
     return lambda: model(D[response], X)
 
 
+def function_tobit():
+    def tobit(p, d):
+        mu = d["exog"] @ p["beta"]
+        inside = tm.normal_logpdf((d["endog"] - mu) / p["sigma"]) - torch.log(p["sigma"])
+        return torch.where(d["endog"] > 0, inside, tm.log_ndtr(-mu / p["sigma"]))
+
+    start = {"beta": "exog", "sigma": 1.0}
+    return tm.likelihood(tobit, start, D, formula="tobit ~ x + z", transforms={"sigma": "positive"})
+
+
 CASES = {
     "ols": Case(of(tm.OLS, "y ~ x * z"), normal, extreme=1e6),
     "ols_without_constant": Case(of(tm.OLS, "y ~ x + z - 1"), normal),
@@ -269,6 +279,9 @@ CASES = {
         lambda: Sample(D.y),
         lambda m: lambda p, rng: p[0] + np.exp(p[1]) * rng.standard_normal(m.nobs),
         idle={"column_scale"},
+    ),
+    "function": Case(
+        function_tobit, None, of(PositiveTobit, "tobit ~ x + z"), 40, idle={"row_order", "weights", "column_scale"}
     ),
     "row_data": Case(of(Exposed, "count ~ x + z - 1", row_data=["t"]), exposed),
 }
