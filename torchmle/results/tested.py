@@ -8,10 +8,12 @@ from typing import Any
 
 import pandas as pd
 
+from ..errors import OptionError
 from ..workers import engine
 from .contrasts import Contrasts, HypothesisTest, JointIntervals
 from .estimates import Estimates
 from .hypotheses import delta_method, joint_intervals, t_test, wald_test, wald_test_terms
+from .profile import Profile, bootstrap_intervals, check_method, profile, profile_intervals
 from .ratio import lr_test
 from .score import score_test
 from .specification import information_matrix_test, vuong_test
@@ -264,6 +266,74 @@ class Tested(Estimates):
         return self.delta_method(fn, alpha=alpha)
 
     # ---- intervals
+
+    def conf_int(self, alpha: float = 0.05, method: str = "wald", *, bootstrap: Any = None) -> pd.DataFrame:
+        """Return intervals of the parameters; columns 0 and 1 are the lower and upper ends.
+
+        Parameters
+        ----------
+        alpha : one minus the confidence level, strictly between 0 and 1.
+        method : ``"wald"`` takes estimate and standard error; ``"profile"`` the values at which the log-likelihood,
+            all else at its best, has fallen by half the chi-squared quantile (:meth:`profile`); ``"bootstrap"`` those
+            of resampling.
+        bootstrap : for ``"bootstrap"``: what :meth:`bootstrap` returned; by default it is called.
+
+        Raises
+        ------
+        OptionError, UndefinedStatisticError
+            For a method that does not exist; where there is no profile (:meth:`profile`).
+
+        Examples
+        --------
+        >>> import torchmle as tm
+        >>> res = tm.Logit.from_formula("inlf ~ educ", tm.datasets.load("mroz")).fit()
+        >>> res.conf_int(method="profile").round(3).loc["educ"].tolist()
+        [0.111, 0.25]
+        """
+        check_method(method)
+        if bootstrap is not None and method != "bootstrap":
+            raise OptionError("bootstrap= goes with method='bootstrap'.")
+        if method == "wald":
+            return super().conf_int(alpha)
+        with engine():
+            if method == "profile":
+                return profile_intervals(self, alpha)
+            return bootstrap_intervals(self, alpha, bootstrap)
+
+    def profile(self, what: Any, *, alpha: float = 0.05) -> Profile:
+        """Follow the log-likelihood along a parameter, or a function of parameters, to both ends of an interval.
+
+        All other parameters are at their best for each value. The interval holds the values that a likelihood ratio
+        test does not reject: twice the fall of the log-likelihood is at most the chi-squared quantile. It does not
+        depend on how parameters are written, need not be symmetric, and is open where the log-likelihood flattens.
+
+        Parameters
+        ----------
+        what : name of a parameter, or one function of parameters as in :meth:`delta_method`.
+        alpha : one minus the level.
+
+        Returns
+        -------
+        Profile
+            With ``low``, ``high``, and ``points``, the values visited. An end that is not found is NaN, with a warning.
+
+        Raises
+        ------
+        OptionError
+            For names that do not exist, fixed parameters, several functions, and fits under ``bounds``.
+        UndefinedStatisticError
+            If the fit has no maximum, and under ``sampling_weights``.
+
+        Examples
+        --------
+        >>> import torchmle as tm
+        >>> res = tm.Logit.from_formula("inlf ~ exper + I(exper**2)", tm.datasets.load("mroz")).fit()
+        >>> peak = res.profile("-exper / (2*I(exper**2))")
+        >>> round(peak.low, 1), round(peak.estimate, 1), round(peak.high, 1)
+        (21.6, 25.7, 33.8)
+        """
+        with engine():
+            return profile(self, what, alpha)
 
     def joint_conf_int(
         self,
