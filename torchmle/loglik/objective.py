@@ -75,6 +75,10 @@ class Objective(ABC):
         """Return the log-likelihood with its derivatives, summed over chunks and workers."""
         at = working.to(self.device, self.dtype)
 
+        if self.rows <= self.chunk:
+            with derivatives_on(self.device):
+                return _to_moments(self.derivatives(at, 0, self.rows, order))
+
         def work(start: int, stop: int) -> Moments:
             with derivatives_on(self.device):
                 return add(_to_moments(self.derivatives(at, a, b, order)) for a, b in self._cuts(start, stop))

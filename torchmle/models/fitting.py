@@ -79,7 +79,7 @@ def _prepared(model: GenericLikelihoodModel, request: FitRequest) -> tuple[Searc
     pmap = constrain(plain, request.fixed, request.constraints)
     objective = model.make_objective(pmap)
     enough_rows(model, pmap)
-    gamma, given = starting_point(model, request, pmap, objective)
+    gamma, given = starting_point(model, request, pmap, objective, max(optimizer.order, 1))
     objective, engine = checked(model, objective, pmap, gamma)
     objective.noise = rounding_of(model.endog)
     return Search(model, objective, plain, pmap, optimizer, request, gamma, given), engine

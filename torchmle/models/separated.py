@@ -50,6 +50,8 @@ def certificate(
     extreme = torch.ones_like(signs, dtype=torch.bool)
     if found.status is Status.CONVERGED:
         extreme = objective.values(pmap.working(found.x)) > -_near(model.data)
+        if not bool(extreme.any()):
+            return None
     design = next(iter(model.data.designs.values()))
     return find_separation(design.X, signs, extreme, design.constant, _allowed(pmap, found.x, len(design.terms)))
 

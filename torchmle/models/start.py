@@ -84,9 +84,13 @@ def with_typical_sizes(model: GenericLikelihoodModel, pmap: ParamMap, request: F
 
 
 def starting_point(
-    model: GenericLikelihoodModel, request: FitRequest, pmap: ParamMap, objective: Objective
+    model: GenericLikelihoodModel, request: FitRequest, pmap: ParamMap, objective: Objective, order: int
 ) -> tuple[Tensor, bool]:
-    """Return the starting point in gamma, and whether the user or the model gave it."""
+    """Return the starting point in gamma, and whether the user or the model gave it.
+
+    The last candidate mostly is the best: where all rows are looked at, it is evaluated with the derivatives that the
+    method will ask for, and these are remembered.
+    """
     starts = {"resume": resumed(request, model), "start_params": request.start_params}
     for what, given in (*starts.items(), ("start_params", _own_start(model))):
         if given is not None:
@@ -95,8 +99,9 @@ def starting_point(
     if len(candidates) == 1:
         return candidates[0], False
     few = _sample(objective, 2_000)
+    orders = [0] * (len(candidates) - 1) + [order if few is objective else 0]
     try:
-        values = [few.moments(pmap.working(c), 0).llf for c in candidates]
+        values = [few.moments(pmap.working(c), o).llf for c, o in zip(candidates, orders, strict=True)]
     except Exception:  # the check that follows says what is wrong
         return candidates[0], False
     ranked = [(v if math.isfinite(v) else -math.inf) for v in values]
