@@ -104,6 +104,19 @@ class PredictorObjective(Objective):
         second = [[d * e for e in scaled[j:]] for j, d in enumerate(first)]
         return sum_products(columns, first, second).hessian
 
+    def row_derivatives(
+        self, working: Tensor, rows: slice
+    ) -> tuple[list[Tensor], list[Tensor], list[Tensor], list[Sequence[Tensor | None]]]:
+        """Return columns, predictors, and first and second derivatives in the predictors, of some rows, unweighted.
+
+        The second derivatives of predictor j are those with the predictors j, j+1, ...; None stands for zero.
+        """
+        columns = [p.columns(rows) for p in self.predictors]
+        etas = [e.requires_grad_() for e in self.etas(columns, working, rows)]
+        first = _first(self._density(rows, etas).sum(), etas, create_graph=True)
+        second = [_second(d, etas[j:], last=j == len(etas) - 1) for j, d in enumerate(first)]
+        return columns, [e.detach() for e in etas], [d.detach() for d in first], second
+
     def derivatives(self, working: Tensor, start: int, stop: int, order: int) -> Chunk:
         """Return weighted sums over some rows."""
         rows = slice(start, stop)

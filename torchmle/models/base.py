@@ -24,6 +24,7 @@ from ..results.results import Results
 from ..workers import engine
 from . import derivatives
 from .fitting import run_fit
+from .outcomes import opaque_expectation
 from .problem import opaque_map, opaque_objective
 from .reduce import reduced
 from .request import FitRequest, refuse_fit_options, split_options
@@ -374,7 +375,7 @@ class GenericLikelihoodModel:
 
     # ---- what results ask
 
-    reduced = reduced
+    reduced, expectation = reduced, opaque_expectation
 
     def null_llf(self, results: Estimates) -> float:
         """Raise: a constant-only version of an opaque likelihood is not known."""

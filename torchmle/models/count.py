@@ -8,6 +8,7 @@ from torch import Tensor
 
 from ..params.natural import predictor
 from ..special import nb2_logpmf_log, poisson_logpmf_log
+from .outcomes import Expectation
 from .predictors import LinearPredictorModel
 from .support import require_counts
 
@@ -44,6 +45,10 @@ class Poisson(LinearPredictorModel):
     def variance(self, *etas: Tensor) -> Tensor:
         """Return the mean."""
         return torch.exp(etas[0])
+
+    def expected_information(self, *etas: Tensor) -> Expectation:
+        """Return the mean."""
+        return [[torch.exp(etas[0])]]
 
     def saturated(self, y: Tensor, *etas: Tensor) -> Tensor:
         """Return the log-probability at ``mu = y``."""

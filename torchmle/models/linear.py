@@ -23,6 +23,7 @@ from ..results.linkscale import link_values
 from ..results.results import Results
 from ..special import normal_logpdf
 from .fitting import default_cov, run_fit
+from .outcomes import Expectation
 from .predictors import LinearPredictorModel
 from .record import make_record
 from .request import FitOptions, FitRequest
@@ -60,6 +61,10 @@ class OLS(LinearPredictorModel):
     def variance(self, *etas: Tensor) -> Tensor:
         """Return sigma squared."""
         return torch.exp(2 * etas[1])
+
+    def expected_information(self, *etas: Tensor) -> Expectation:
+        """Return ``1 / sigma^2`` for the mean and 2 for log sigma."""
+        return [[torch.exp(-2 * etas[1]), None], [torch.full_like(etas[1], 2.0)]]
 
     def saturated(self, y: Tensor, *etas: Tensor) -> Tensor:
         """Return the log-density at a residual of zero."""
@@ -119,7 +124,7 @@ class OLS(LinearPredictorModel):
             )
         begin = time.perf_counter()
         cov_type = default_cov(self, request.cov_type)
-        check_inference(self, cov_type, request.cov_kwds, separable=True)
+        check_inference(self, cov_type, request.cov_kwds, separable=True, closed_form=True)
         self._check_rows()
         with collecting_notes() as notes:
             fit, bread, solution = closed_form(self.data)

@@ -25,6 +25,7 @@ from ..workers import engine
 from . import derivatives
 from .base import DATA_KEYWORDS, GenericLikelihoodModel
 from .guess import guesses
+from .outcomes import Expectation, expectation, over_outcomes
 from .problem import VERDICT, LikelihoodProblem
 from .views import Moves
 
@@ -82,6 +83,13 @@ class LinearPredictorModel(GenericLikelihoodModel):
         """Return the (n,) ``Phi^-1(F(y))`` of continuous responses; override where that is known without rounding."""
         found: Tensor = torch.special.ndtri(self.cdf(y, *etas))
         return found
+
+    def expected_information(self, *etas: Tensor) -> Expectation:
+        """Return for each predictor j the (n,) ``E(-d2 l / d eta_j d eta_k)``, k = j, j+1, ...; None for zero.
+
+        Binary responses and counts have a sum over all outcomes here; override it for others, or to be quicker.
+        """
+        return over_outcomes(self, etas)
 
     # ---- predictors and names
 
@@ -219,6 +227,8 @@ class LinearPredictorModel(GenericLikelihoodModel):
         return guesses(self, self._specs())
 
     # ---- what results ask
+
+    expectation = expectation
 
     def null_llf(self, results: Estimates) -> float:
         """Return the maximised log-likelihood with only a constant in the first predictor."""

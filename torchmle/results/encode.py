@@ -24,7 +24,7 @@ from ..data.formula import Formulas, Part
 from ..data.groups import Groups
 from ..data.rows import Rows
 from ..errors import StoreError
-from ..inference.cov import Covariance
+from ..inference.ingredients import Covariance
 from ..loglik.leastsquares import Solution
 from ..loglik.separation import Separation
 from ..optim.base import Status, TraceRow

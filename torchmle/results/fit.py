@@ -10,7 +10,7 @@ import pandas as pd
 from torch import Tensor
 
 from ..data.batch import ModelData
-from ..inference.cov import Covariance
+from ..inference.ingredients import Covariance, Expected
 from ..loglik.objective import Objective
 from ..loglik.separation import Separation
 from ..optim.base import Status, TraceRow
@@ -43,6 +43,10 @@ class ModelView(Protocol):
 
     def reduced(self, results: Estimates) -> tuple[Any, ...]:
         """Return what pickle and copy need to make results of this model again."""
+        ...
+
+    def expectation(self) -> Expected | str:
+        """Return the function from rows and predictors to their expected information, or why there is none."""
         ...
 
     def null_llf(self, results: Estimates) -> float:

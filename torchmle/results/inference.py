@@ -9,26 +9,26 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from ..data.groups import Groups, late_groups
 from ..errors import OptionError
-from ..inference.cov import Correction, Ingredients, check_correction, check_cov_type, estimate, not_available
+from ..inference.cov import estimate, not_available, read_estimator
+from ..inference.estimator import Estimator, Setting
+from ..inference.ingredients import Ingredients
+from ..loglik.leastsquares import LeastSquares
+from ..params.map import ParamMap
 from .fit import Fit, Inference, ModelView
 
 
 def check_inference(
-    model: ModelView, cov_type: str, cov_kwds: Mapping[str, Any] | None, separable: bool
-) -> tuple[str, Correction, Groups | None]:
-    """Return the estimator's name, its correction and its groups, or raise before any work is done."""
-    kind = model.data.weights.kind if model.data.weights else None
-    name = check_cov_type(cov_type, kind, separable)
-    correction = check_correction(cov_kwds, name)
-    if name != "cluster":
-        return name, correction, None
-    given = (cov_kwds or {}).get("groups")
-    groups = model.data.groups if given is None else late_groups(given, model.data.frame, model.data.rows)
-    if groups is None:
-        raise OptionError("cov_type='cluster' needs groups: pass cov_kwds={'groups': column name or ids}.")
-    return name, correction, groups
+    model: ModelView,
+    cov_type: str,
+    cov_kwds: Mapping[str, Any] | None,
+    separable: bool,
+    closed_form: bool = False,
+) -> Estimator:
+    """Return the estimator with its options and groups, or raise before any work is done."""
+    known = "" if closed_form else model.expectation()
+    why_not = known if isinstance(known, str) else ""
+    return read_estimator(cov_type, cov_kwds, Setting(model.data, separable, closed_form, why_not))
 
 
 def build_inference(
@@ -41,24 +41,57 @@ def build_inference(
     default_t: bool,
 ) -> Inference:
     """Return the covariance of one type; NaN where the point is not a maximum, and so has no bread."""
-    name, correction, groups = check_inference(model, cov_type, cov_kwds, fit.objective.separable)
+    closed_form = isinstance(fit.objective, LeastSquares)
+    estimator = check_inference(model, cov_type, cov_kwds, fit.objective.separable, closed_form)
+    name = estimator.cov_type
     if use_t is not None and not isinstance(use_t, (bool, np.bool_)):
         raise OptionError(f"use_t={use_t!r} must be True, False or None.")
     with_t = (default_t and name == "nonrobust") if use_t is None else bool(use_t)
     if bread is None:
         return Inference(not_available(len(fit.gamma), name, with_t), None, default_t, fit.free)
+    known = model.expectation()
     parts = Ingredients(
         bread=bread,
         scale=fit.scale,
         objective=fit.objective,
         working=fit.map.working(fit.gamma),
         pull=lambda matrix: fit.map.pull_outer(matrix, fit.gamma),
+        jacobian=fit.map.working_jacobian(fit.gamma),
         nobs=fit.nobs,
         params=len(fit.gamma),
         weights=model.data.weights.kind if model.data.weights else None,
         root=fit.root,
-        groups=torch.from_numpy(groups.codes) if groups else None,
-        group_count=groups.count if groups else 0,
-        group_name=groups.name if groups else "",
+        pull_hessian=None if fit.map.curve is None else lambda h, g: fit.map.pull_hessian(h, g, fit.gamma),
+        expected=None if isinstance(known, str) else known,
+        comparable=lambda scores: comparable(model, fit.map, fit.gamma, scores),
     )
-    return Inference(estimate(parts, name, correction, with_t, cov_kwds), bread, default_t, fit.free)
+    covariance = estimate(parts, estimator, with_t, cov_kwds, fit.map.jacobian(fit.gamma))
+    return Inference(covariance, bread, default_t, fit.free)
+
+
+def comparable(model: ModelView, pmap: ParamMap, gamma: Tensor, scores: Tensor) -> Tensor:
+    """Return (n, p) scores for automatic bandwidths: those of slopes, where there are any.
+
+    Constants and natural parameters are left out, as Andrews (1991, section 6) advises for the intercept. Under
+    constraints and transforms, scores of the free parameters stand for all.
+    """
+    if not pmap.is_scaling:
+        return scores @ pmap.working_jacobian(gamma)
+    own, at, left_out = pmap.reported_scores(gamma, scores), 0, set(pmap.naturals)
+    for design in model.data.designs.values():
+        if design.constant is not None:
+            left_out.add(at + design.constant)
+        at += len(design.terms)
+    kept = [j for j in range(own.shape[1]) if j not in left_out]
+    return own[:, kept] if kept else own
+
+
+def contrast_df(dfs: Tensor, rows: Tensor) -> np.ndarray[Any, np.dtype[np.float64]]:
+    """Return the degrees of freedom of (M, K) contrasts: the smallest of the parameters in each.
+
+    Parameters
+    ----------
+    dfs : (K,) degrees of freedom of single parameters.
+    """
+    own = torch.where((rows != 0) & torch.isfinite(dfs), dfs, torch.full_like(rows, torch.inf)).amin(1)
+    return own.numpy()

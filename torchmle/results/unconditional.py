@@ -10,6 +10,10 @@ from torch import Tensor
 
 from ..data.vectors import FloatArray
 from ..errors import OptionError
+from ..inference.cov import ESTIMATORS, average_covariance
+from ..inference.estimator import Sandwich
+from ..inference.ingredients import Influences
+from ..loglik.leastsquares import LeastSquares
 from .asked import Mask
 from .inference import check_inference
 
@@ -19,10 +23,11 @@ if TYPE_CHECKING:
 
 def check_unconditional(results: Estimates, typical: str | None) -> None:
     """Refuse unconditional errors where rows are not averaged, or the errors of the fit take the model as right."""
-    if results.cov_type not in ("HC0", "HC1", "cluster"):
+    if not issubclass(ESTIMATORS[results.cov_type], Sandwich):
+        robust = ", ".join(name for name, kind in ESTIMATORS.items() if issubclass(kind, Sandwich))
         raise OptionError(
-            "vce='unconditional' needs robust errors: use with_cov('HC1') or 'cluster' first; this fit has "
-            f"{results.cov_type!r}."
+            f"vce='unconditional' needs robust errors that are sums over rows: use with_cov('HC1') or another of "
+            f"{robust} first; this fit has {results.cov_type!r}."
         )
     if typical is not None:
         raise OptionError(f"vce='unconditional' needs averages over the rows; at={typical!r} has none. Use 'overall'.")
@@ -61,15 +66,12 @@ def _of_estimates(results: Estimates) -> Tensor:
 
 
 def _summed(results: Estimates, influence: Tensor, weights: Tensor) -> Tensor:
-    """Return the sum of outer products of influences, by row or by cluster, with the correction of the errors."""
-    name, correction, groups = check_inference(results.model, results.cov_type, results.cov_kwds, True)
-    n, K = results.nobs, len(results.fit.gamma)
+    """Return the covariance of sums of influences, as the errors of the fit treat scores."""
+    estimator = check_inference(
+        results.model, results.cov_type, results.cov_kwds, True, isinstance(results.fit.objective, LeastSquares)
+    )
+    assert isinstance(estimator, Sandwich)
     data = results.model.data
-    if groups is None:
-        power = weights.sqrt() if data.weights is not None and data.weights.kind == "freq_weights" else weights
-        weighted = influence * power[:, None]
-        return weighted.mT @ weighted * (n / (n - K) if name == "HC1" else 1.0)
-    codes, G = torch.from_numpy(groups.codes), groups.count
-    sums = torch.zeros(G, influence.shape[1], dtype=torch.float64).index_add_(0, codes, influence * weights[:, None])
-    factor = {True: G / (G - 1) * (n - 1) / (n - K), False: 1.0, "stata": G / (G - 1)}[correction]
-    return sums.mT @ sums * factor
+    counts = data.weights is not None and data.weights.kind == "freq_weights"
+    rows = Influences(influence, weights, counts)
+    return average_covariance(rows, estimator, results.nobs, len(results.fit.gamma))
