@@ -6,6 +6,7 @@ Names that are no words, such as ``I(exper ** 2)`` or ``log_sigma:educ``, may st
 from __future__ import annotations
 
 import ast
+import itertools
 import keyword
 import operator
 import re
@@ -58,21 +59,34 @@ def _word(position: int) -> str:
 
 
 def _with_words(text: str, names: Sequence[str], what: str) -> str:
-    """Return the text with a word in place of each name that is none."""
+    """Return the text with a word in place of each name that is none; white space in a name is free."""
     odd = [n for n in names if (not n.isidentifier() or keyword.iskeyword(n)) and not _is_number(n)]
-    patterns = [r"`([^`]+)`"]
-    for name in sorted(odd, key=len, reverse=True):
-        before = r"(?<![\w.`])" if re.match(r"\w", name) else ""
-        after = r"(?!\w)" if re.search(r"\w$", name) else ""
-        patterns.append(f"{before}{re.escape(name)}{after}")
+    known = {_tokens(name): i for i, name in enumerate(names)}
+    patterns = [r"`([^`]+)`", *(_pattern(name) for name in sorted(odd, key=len, reverse=True))]
 
     def replaced(match: re.Match[str]) -> str:
         name = match.group(1) or match.group(0)
-        if name not in names:
+        if _tokens(name) not in known:
             raise OptionError(unknown(f"parameter in {what}:", name, names))
-        return _word(list(names).index(name))
+        return _word(list(names).index(name) if name in names else known[_tokens(name)])
 
     return re.sub("|".join(patterns), replaced, text)
+
+
+def _tokens(name: str) -> tuple[str, ...]:
+    """Return words and signs of a name, without the white space between them."""
+    return tuple(re.findall(r"\w+|[^\w\s]", name))
+
+
+def _pattern(name: str) -> str:
+    """Return what finds a name in a text, with any white space between its words and signs."""
+    parts = _tokens(name)
+    found = re.escape(parts[0]) if parts else re.escape(name)
+    for left, right in itertools.pairwise(parts):
+        words = re.match(r"\w", left) and re.match(r"\w", right)
+        found += (r"\s+" if words else r"\s*") + re.escape(right)
+    before = r"(?<![\w.`])" if re.match(r"\w", name) else ""
+    return before + found + (r"(?!\w)" if re.search(r"\w$", name) else "")
 
 
 def _is_number(name: str) -> bool:

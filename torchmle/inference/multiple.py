@@ -23,7 +23,8 @@ def _bonferroni(p: Array) -> Array:
 
 
 def _sidak(p: Array) -> Array:
-    adjusted: Array = -np.expm1(len(p) * np.log1p(-p))
+    with np.errstate(divide="ignore"):  # log 0 is -inf, and 1 - exp(-inf) is 1
+        adjusted: Array = -np.expm1(len(p) * np.log1p(-p))
     return adjusted
 
 

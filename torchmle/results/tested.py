@@ -288,7 +288,7 @@ class Tested(Estimates):
         >>> import torchmle as tm
         >>> res = tm.Logit.from_formula("inlf ~ educ", tm.datasets.load("mroz")).fit()
         >>> res.conf_int(method="profile").round(3).loc["educ"].tolist()
-        [0.111, 0.25]
+        [0.107, 0.243]
         """
         check_method(method)
         if bootstrap is not None and method != "bootstrap":
@@ -330,7 +330,7 @@ class Tested(Estimates):
         >>> res = tm.Logit.from_formula("inlf ~ exper + I(exper**2)", tm.datasets.load("mroz")).fit()
         >>> peak = res.profile("-exper / (2*I(exper**2))")
         >>> round(peak.low, 1), round(peak.estimate, 1), round(peak.high, 1)
-        (21.6, 25.7, 33.8)
+        (21.8, 25.8, 36.0)
         """
         with engine():
             return profile(self, what, alpha)
