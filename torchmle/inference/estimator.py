@@ -16,6 +16,9 @@ from .ingredients import Contributions, Found, Ingredients
 
 Information = Literal["observed", "expected"]
 
+BY_ROW = ("groups", "time", "coords")
+"""Entries of ``cov_kwds`` that have a value for each row."""
+
 
 @dataclass(frozen=True)
 class Setting:

@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from typing import Any
 
+import numpy as np
 import torch
 from scipy import special
 from torch import Tensor
@@ -111,8 +113,8 @@ def f_tail(statistic: float, df: float, df_denom: float) -> float:
     return float(special.fdtrc(df, df_denom, statistic))
 
 
-def two_sided(statistic: Tensor, df: float | None) -> Tensor:
-    """Return two-sided p-values of z statistics, or of t statistics with ``df`` degrees of freedom."""
+def two_sided(statistic: Tensor, df: float | np.ndarray[Any, Any] | None) -> Tensor:
+    """Return two-sided p-values of z statistics, or of t statistics with ``df`` degrees of freedom, one or each."""
     size = -statistic.abs().numpy()
     tail = special.ndtr(size) if df is None else special.stdtr(df, size)
     return torch.from_numpy(2 * tail)

@@ -15,12 +15,16 @@ import numpy as np
 import pandas as pd
 from torch import Tensor
 
+from ..inference.estimator import BY_ROW
 from ..results.fit import Record
 from ..results.results import Results
 from .request import FitOptions, FitRequest
 
 if TYPE_CHECKING:
     from .base import GenericLikelihoodModel
+
+MOST_NAMES = 20
+"""Length up to which a list of texts is taken for names of columns, and not for ids of rows."""
 
 SILENT = ("disp", "progress", "checkpoint", "callback", "resume", "general")
 """Arguments that are not repeated as they stand: most of them change no number."""
@@ -90,7 +94,7 @@ def asked(request: FitRequest, start: Mapping[str, float]) -> tuple[dict[str, An
         if isinstance(value, Mapping):
             found[name] = {}
             for key, entry in value.items():
-                _put(found[name], str(key), entry, f"{name}[{key!r}]", lost, ids=name == "cov_kwds")
+                _put(found[name], str(key), entry, f"{name}[{key!r}]", lost, ids=name == "cov_kwds" and key in BY_ROW)
         else:
             _put(found, name, value, name, lost)
     if request.callback is not None:
@@ -106,11 +110,17 @@ def asked(request: FitRequest, start: Mapping[str, float]) -> tuple[dict[str, An
 def _put(target: dict[str, Any], name: str, value: Any, what: str, lost: list[str], ids: bool = False) -> None:
     """Write a value down, or say that it cannot be."""
     try:
-        if ids and not isinstance(value, (bool, str, np.bool_)):
+        if ids and not _names_columns(value):
             raise _UntoldError
         target[name] = _plain(value)
     except _UntoldError:
         lost.append(f"{what} was {type(value).__name__}, which a record does not hold.")
+
+
+def _names_columns(value: Any) -> bool:
+    """Return whether rows' values are given by the names of a few columns."""
+    few = isinstance(value, (list, tuple)) and len(value) <= MOST_NAMES
+    return isinstance(value, str) or (few and all(isinstance(v, str) for v in value))
 
 
 def _plain(value: Any) -> Any:

@@ -14,6 +14,7 @@ from ..data.formula import parse
 from ..data.frames import as_frame, column_names
 from ..data.vetting import obstacle
 from ..errors import DataWarning, OptionError, listing, warn
+from ..inference.estimator import BY_ROW
 from ..results.fit import Record
 from ..results.results import Results
 from .base import GenericLikelihoodModel
@@ -67,9 +68,9 @@ def replay(
         target = model
     elif data is not None:
         target = _built(record, results, data, model)
-        ids = [text for text in missing if text.startswith("cov_kwds['groups']")]
+        ids = [text for text in missing if text.startswith("cov_kwds[")]
         if ids:
-            raise OptionError(f"{ids[0]} Fit the model on these data, with groups as the name of a column.")
+            raise OptionError(f"{ids[0]} Fit the model on these data, with the name of a column.")
     else:
         target = _own_rows(results)
         _with_ids(arguments, results, missing)
@@ -91,11 +92,14 @@ def _own_rows(results: Results | None) -> GenericLikelihoodModel:
 
 
 def _with_ids(arguments: dict[str, Any], results: Results | None, missing: list[str]) -> None:
-    """Put the ids of the clusters back where they were an array and the results still hold it."""
-    told = [text for text in missing if text.startswith("cov_kwds['groups']")]
-    if told and results is not None and "groups" in results.cov_kwds and has_rows(results.model.data):
-        arguments["cov_kwds"] = {**arguments.get("cov_kwds", {}), "groups": results.cov_kwds["groups"]}
-        missing.remove(told[0])
+    """Put ids, times and coordinates back where they were an array and the results still hold it."""
+    if results is None or not has_rows(results.model.data):
+        return
+    for key in BY_ROW:
+        told = [text for text in missing if text.startswith(f"cov_kwds[{key!r}]")]
+        if told and key in results.cov_kwds:
+            arguments["cov_kwds"] = {**arguments.get("cov_kwds", {}), key: results.cov_kwds[key]}
+            missing.remove(told[0])
 
 
 def _built(

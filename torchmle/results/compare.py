@@ -184,10 +184,10 @@ def compare_ols(results: Results) -> Comparison:
     begin = time.perf_counter()
     fit, bread, solution = closed_form(data)
     fit = replace(fit, seconds=time.perf_counter() - begin)
-    cov_type = results.cov_type if results.cov_type in ("HC0", "HC1", "cluster") else "nonrobust"
+    cov_type = results.cov_type if results.cov_type != "opg" else "nonrobust"
     if data.weights is not None and data.weights.kind == "sampling_weights" and cov_type == "nonrobust":
         cov_type = "HC1"
-    kwds = results.cov_kwds if cov_type == "cluster" else None
+    kwds = results.cov_kwds if cov_type == results.cov_type else None
     inference = build_inference(results.model, fit, bread, cov_type, kwds, None, True)
     base = Results(results.model, fit, inference, results.record, results.reporter)
     name = "WLS (closed form)" if data.weights is not None else "OLS (closed form)"

@@ -88,6 +88,7 @@ class Contrasts:
     values, covariance : (M,) estimates and their (M, M) covariance.
     null : (M,) values under the hypotheses.
     df : degrees of freedom of t, or None for the normal distribution.
+    dfs : (M,) degrees of freedom of each row, where they differ; ``df`` is then the smallest of all.
     untested : rows whose value is no hypothesis: fixed, or at the edge of a range.
     adjust : how p-values are adjusted for how many there are, or None.
     """
@@ -102,6 +103,7 @@ class Contrasts:
     untested: tuple[int, ...] = ()
     adjust: str | None = None
     notes: tuple[str, ...] = ()
+    dfs: FloatArray | None = None
 
     @property
     def effect(self) -> FloatArray:
@@ -128,7 +130,7 @@ class Contrasts:
     @property
     def pvalue(self) -> FloatArray:
         """Return two-sided p-values, adjusted where that was asked for."""
-        plain = two_sided(torch.from_numpy(self.statistic), self.df).numpy()
+        plain = two_sided(torch.from_numpy(self.statistic), self.df if self.dfs is None else self.dfs).numpy()
         return plain if self.adjust is None else adjust_pvalues(plain, self.adjust)
 
     @property
@@ -147,7 +149,9 @@ class Contrasts:
 
     def conf_int(self, alpha: float | None = None) -> FloatArray:
         """Return (M, 2) Wald intervals."""
-        width = critical(self.alpha if alpha is None else within_unit(alpha), self.df) * self.sd
+        level = self.alpha if alpha is None else within_unit(alpha)
+        each = [critical(level, df) for df in ([self.df] if self.dfs is None else self.dfs)]
+        width = np.array(each) * self.sd
         return np.column_stack([self.values - width, self.values + width])
 
     def adjusted(self, method: str) -> Contrasts:
@@ -169,7 +173,7 @@ class Contrasts:
         return self.summary_frame()
 
     def __str__(self) -> str:
-        law = "normal" if self.df is None else f"t({self.df:g})"
+        law = "normal" if self.df is None else f"t({self.df:g})" if self.dfs is None else "t"
         notes = [f"{self.cov_type} standard errors, {law} distribution, {100 * (1 - self.alpha):g} % intervals."]
         if self.adjust is not None:
             notes.append(f"p-values adjusted for {len(self.labels)} tests ({self.adjust}); the intervals are not.")

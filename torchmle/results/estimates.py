@@ -104,7 +104,7 @@ class Estimates:
     def pvalues(self) -> pd.Series:
         """Return two-sided p-values of the hypothesis that a parameter is zero."""
         size = self.tvalues.abs()
-        tail = special.stdtr(self.df_resid_inference, -size) if self.use_t else special.ndtr(-size)
+        tail = special.stdtr(self._df_each, -size) if self.use_t else special.ndtr(-size)
         return pd.Series(2 * tail, index=self.params.index)
 
     def conf_int(self, alpha: float = 0.05) -> pd.DataFrame:
@@ -114,8 +114,8 @@ class Estimates:
         ----------
         alpha : one minus the confidence level, strictly between 0 and 1.
         """
-        upper, df = 1 - within_unit(alpha) / 2, self.df_resid_inference
-        width = self.bse * float(special.stdtrit(df, upper) if self.use_t else special.ndtri(upper))
+        upper = 1 - within_unit(alpha) / 2
+        width = self.bse * (special.stdtrit(self._df_each, upper) if self.use_t else special.ndtri(upper))
         return pd.DataFrame({0: self.params - width, 1: self.params + width})
 
     @property
@@ -177,18 +177,47 @@ class Estimates:
 
     @property
     def df_resid_inference(self) -> float:
-        """Return the degrees of freedom of t tests: those of the residuals, clusters less one for clustered errors."""
+        """Return the degrees of freedom of t tests: those of the residuals, clusters less one for clustered errors.
+
+        Under ``"CR2"`` each parameter has its own, in ``df_params``; this is the smallest.
+        """
         df = self.inference.covariance.df
         return self.df_resid if df is None else df
+
+    @property
+    def df_params(self) -> pd.Series:
+        """Return the degrees of freedom of the t test of each parameter."""
+        return pd.Series(self._df_each, index=pd.Index(self.names), dtype=float)
+
+    @property
+    def _df_each(self) -> Any:
+        dfs = self.inference.covariance.dfs
+        return self.df_resid_inference if dfs is None else dfs.numpy().copy()
 
     def with_cov(self, cov_type: str, cov_kwds: Mapping[str, Any] | None = None, use_t: bool | None = None) -> Self:
         """Return the same fit with another covariance; nothing is refitted.
 
         Parameters
         ----------
-        cov_type : ``"nonrobust"``, ``"opg"``, ``"HC0"``, ``"HC1"`` or ``"cluster"``.
-        cov_kwds : for ``"cluster"``: ``groups`` (column name, Series or array) and ``use_correction``.
+        cov_type : ``"nonrobust"``, ``"opg"``; ``"HC0"`` to ``"HC3"``; ``"cluster"``, ``"CR2"``, ``"CRV3"``; ``"HAC"``,
+            ``"hac-panel"``, ``"driscoll-kraay"``; ``"conley"``.
+        cov_kwds : options of that type, such as ``{"groups": "firm"}``, ``{"groups": ["firm", "year"]}`` or
+            ``{"maxlags": 4}``; the page on standard errors has them all. What has a value for each row is the name
+            of a column, a Series or an array.
         use_t : whether to use the t distribution; by default only for least squares with nonrobust errors.
+
+        Raises
+        ------
+        OptionError, DataError
+            If there is no such type or option, or it is not defined for this likelihood, these weights or groups.
+
+        Examples
+        --------
+        >>> import torchmle as tm
+        >>> res = tm.OLS.from_formula("hrwage ~ educ", tm.datasets.load("wage1")).fit()
+        >>> robust = res.with_cov("HC3")
+        >>> res.cov_type, robust.cov_type
+        ('nonrobust', 'HC3')
         """
         need_rows(self.model.data, "with_cov()")
         with engine():

@@ -11,6 +11,7 @@ import torch
 from scipy import special
 from torch import Tensor
 
+from ..data.vectors import FloatArray
 from ..errors import OptionError, UndefinedStatisticError, unknown
 from ..inference.delta import as_function, value_and_jacobian
 from ..inference.hypotheses import Hypotheses, read_hypotheses
@@ -96,7 +97,18 @@ def t_test(results: Estimates, given: Any, alpha: float, adjust: str | None) -> 
         tuple(untested),
         adjust,
         notes,
+        _own_df(results, hypotheses.R),
     )
+
+
+def _own_df(results: Estimates, R: Tensor) -> FloatArray | None:
+    """Return the degrees of freedom of each row where parameters have their own: the smallest of those in it."""
+    dfs = results.inference.covariance.dfs
+    if dfs is None or not results.use_t:
+        return None
+    given = (R != 0) & torch.isfinite(dfs)
+    smallest: FloatArray = torch.where(given, dfs, torch.full_like(R, torch.inf)).amin(1).numpy()
+    return smallest
 
 
 def _at_bounds(results: Estimates, R: Tensor) -> list[int]:

@@ -6,7 +6,6 @@ from collections.abc import Mapping
 from typing import Any
 
 import numpy as np
-import torch
 from torch import Tensor
 
 from ..errors import OptionError
@@ -84,14 +83,3 @@ def comparable(model: ModelView, pmap: ParamMap, gamma: Tensor, scores: Tensor) 
         at += len(design.terms)
     kept = [j for j in range(own.shape[1]) if j not in left_out]
     return own[:, kept] if kept else own
-
-
-def contrast_df(dfs: Tensor, rows: Tensor) -> np.ndarray[Any, np.dtype[np.float64]]:
-    """Return the degrees of freedom of (M, K) contrasts: the smallest of the parameters in each.
-
-    Parameters
-    ----------
-    dfs : (K,) degrees of freedom of single parameters.
-    """
-    own = torch.where((rows != 0) & torch.isfinite(dfs), dfs, torch.full_like(rows, torch.inf)).amin(1)
-    return own.numpy()

@@ -21,6 +21,7 @@ from ..data.specs import Refused, formula_to_plain, spec_to_plain
 from ..data.vetting import describe_known, obstacle
 from ..errors import DataError, DataWarning, OptionError, StoreError, warn
 from ..files import writable_path, write_atomically
+from ..inference.estimator import BY_ROW
 from ..loglik.objective import Objective
 from ..params.curve import Curve
 from ..params.natural import Natural
@@ -149,12 +150,13 @@ def _storable(value: Any) -> Any:
 
 
 def _used_columns(results: Estimates) -> pd.DataFrame | None:
-    """Return the columns of the user's table that the formulas and the groups name."""
+    """Return the columns of the user's table that the formulas and the options of the covariance name."""
     data = results.model.data
     if data.frame is None:
         return None
-    groups = results.cov_kwds.get("groups")
-    wanted = [*([] if data.formulas is None else data.formulas.variables), groups, *_named(data)]
+    options = [results.cov_kwds.get(name) for name in BY_ROW]
+    given = [v for o in options for v in (o if isinstance(o, (list, tuple)) else [o])]
+    wanted = [*([] if data.formulas is None else data.formulas.variables), *given, *_named(data)]
     have = column_names(data.frame)
     return take_columns(data.frame, [n for n in dict.fromkeys(w for w in wanted if isinstance(w, str)) if n in have])
 
