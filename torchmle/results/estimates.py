@@ -214,7 +214,7 @@ class Estimates:
         Examples
         --------
         >>> import torchmle as tm
-        >>> res = tm.OLS.from_formula("hrwage ~ educ", tm.datasets.load("wage1")).fit()
+        >>> res = tm.OLS.from_formula("wage ~ educ", tm.datasets.load("wage1")).fit()
         >>> robust = res.with_cov("HC3")
         >>> res.cov_type, robust.cov_type
         ('nonrobust', 'HC3')
