@@ -173,6 +173,11 @@ class Path:
     end: float = math.nan
     why: str = ""
 
+    @property
+    def rises(self) -> bool:
+        """Return whether the log-likelihood was seen to rise again on the way."""
+        return any(v.slope * v.distance < -1e-3 * v.root for v in self.visits)
+
 
 def follow(level_set: LevelSet, top: float, side: int, goal: float) -> Path:
     """Look for the value at which twice the fall of the log-likelihood is ``goal^2``.
@@ -218,7 +223,7 @@ def follow(level_set: LevelSet, top: float, side: int, goal: float) -> Path:
 def _is_open(visit: Visit, goal: float) -> bool:
     """Return whether the log-likelihood has become so flat that it will not fall to the level."""
     short = goal - visit.root
-    return visit.distance >= FAR or short > max(visit.slope, 0.0) * 1e6 * visit.distance
+    return visit.distance >= FAR or short > abs(visit.slope) * 1e6 * visit.distance
 
 
 def _next(visit: Visit, goal: float, low: float, high: float) -> float:
@@ -226,7 +231,7 @@ def _next(visit: Visit, goal: float, low: float, high: float) -> float:
     step = (goal - visit.root) / visit.slope if visit.slope > 0 else math.inf
     proposed = visit.distance + step
     if math.isinf(high):
-        return min(max(proposed, 1.01 * low), 4 * visit.distance, FAR)
+        return min(max(proposed, 1.01 * low), 2 * visit.distance, FAR)  # not over a second maximum
     return proposed if low < proposed < high else (low + high) / 2
 
 

@@ -180,6 +180,8 @@ def _end(path: Path, route: Route) -> float:
 def _notes(path: Path, name: str, side: int) -> list[str]:
     """Return what to know about one end; where it was not found, warn."""
     where = "lower" if side < 0 else "upper"
+    if path.rises and not path.why:
+        return [f"Towards the {where} end the log-likelihood falls and rises again: not all values within are likely."]
     if math.isinf(path.end):
         return [f"Open {'below' if side < 0 else 'above'}: the log-likelihood never falls far enough."]
     if path.why:

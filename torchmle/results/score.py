@@ -10,6 +10,7 @@ import torch
 from torch import Tensor
 
 from ..errors import OptionError, UndefinedStatisticError
+from ..inference.ingredients import Covariance
 from ..inference.wald import chi2_tail, quadratic_form
 from ..linalg import cholesky, inverse_spd, symmetric
 from ..optim.base import Status
@@ -64,15 +65,17 @@ def _statistic(results: Estimates, wider: Wider, cov_type: str, cov_kwds: Mappin
     gradient = wider.map.pull_gradient(moments.gradient, wider.gamma)
     information = -wider.map.pull_hessian(moments.hessian, moments.gradient, wider.gamma)
     factor = cholesky(symmetric(information))
-    if factor is None and cov_type != "opg":
+    expected = (cov_kwds or {}).get("information") == "expected"
+    if factor is None and cov_type != "opg" and not expected:
         raise UndefinedStatisticError(
             "score_test() is not defined with this covariance: the information of the larger model is not positive "
             "definite at the restricted estimates. Use cov_type='opg', which needs scores only, or fit the larger one."
         )
-    bread = torch.eye(len(gradient), dtype=torch.float64) if factor is None else inverse_spd(factor)
-    covariance = _covariance(results, wider, bread, (moments.gradient, moments.hessian), cov_type, cov_kwds)
-    step = (covariance / wider.scale if cov_type == "opg" else bread) @ gradient
-    return quadratic_form(wider.rows @ step, wider.rows @ covariance @ wider.rows.mT)
+    bread = torch.eye(len(gradient), dtype=torch.float64, device="cpu") if factor is None else inverse_spd(factor)
+    found = _covariance(results, wider, bread, (moments.gradient, moments.hessian), cov_type, cov_kwds)
+    inverse = bread if found.bread is None else found.bread
+    step = (found.matrix / wider.scale if cov_type == "opg" else inverse) @ gradient
+    return quadratic_form(wider.rows @ step, wider.rows @ found.matrix @ wider.rows.mT)
 
 
 def _covariance(
@@ -82,7 +85,7 @@ def _covariance(
     derivatives: tuple[Tensor, Tensor],
     cov_type: str,
     cov_kwds: Mapping[str, Any] | None,
-) -> Tensor:
+) -> Covariance:
     """Return the covariance of the larger model's free parameters, computed at the restricted point."""
     fit: Fit = replace(
         results.fit,
@@ -96,4 +99,4 @@ def _covariance(
         root=None,
     )
     found = build_inference(wider.model, fit, bread, cov_type, dict(cov_kwds or {}), None, False)
-    return found.covariance.matrix
+    return found.covariance

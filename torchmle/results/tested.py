@@ -145,7 +145,8 @@ class Tested(Estimates):
         ``g' A^-1 R' (R V R')^-1 R A^-1 g`` with score g and information A of the larger model, V its covariance of
         the type asked for, all at the restricted estimates (Engle 1984; Boos 1992): chi-squared if R is right to
         restrict. For ``nonrobust`` it is the Lagrange multiplier statistic ``g' A^-1 g``, for ``opg`` n R2 of 1 on
-        the scores; for least squares in closed form n R2 of the residuals. Other types make it robust.
+        the scores; for least squares in closed form n R2 of the residuals. Other types make it robust. For covariances
+        with ``cov_kwds={"information": "expected"}`` A is the expected information, as in Breusch and Pagan's test.
 
         Parameters
         ----------
