@@ -339,6 +339,7 @@ def test_the_largest_of_correlated_statistics_has_the_probability(rho):
 def test_joint_intervals():
     joint = SHARED.joint_conf_int(seed=3)
     assert joint.table.index.tolist() == ["educ", "exper", "I(exper ** 2)", "age"]
+    assert SHARED.joint_conf_int("educ = 0.3, exper - age").table.index.tolist() == ["educ", "exper - age"]
     again = SHARED.joint_conf_int(seed=3)
     assert joint.critical == again.critical != SHARED.joint_conf_int(seed=4).critical
     known = {m: SHARED.joint_conf_int(method=m).critical for m in ("sidak", "bonferroni", "scheffe")}

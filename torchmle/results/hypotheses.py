@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
+from dataclasses import replace
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -241,6 +242,7 @@ def joint_intervals(results: Estimates, given: Any, alpha: float, method: str, d
         raise OptionError(
             "Joint intervals are for estimates with a standard error: leave out what is fixed or at a bound."
         )
+    contrasts = replace(contrasts, labels=tuple(label.rsplit(" = ", 1)[0] for label in contrasts.labels))
     covariance, m = torch.from_numpy(contrasts.covariance), len(moving)
     level, df = contrasts.alpha, contrasts.df
     find: dict[str, Callable[[], float]] = {
