@@ -457,6 +457,11 @@ def test_sampling_weights_have_wald_and_robust_score_tests_only():
     for call in [*calls, lambda: res.vuong_test(less)]:
         with pytest.raises(tm.UndefinedStatisticError, match="pseudo-likelihood"):
             call()
+    closed, iterated = (
+        tm.OLS.from_formula("age ~ educ", MROZ, sampling_weights=w).fit(method=m) for m in (None, "newton")
+    )
+    a, b = (r.score_test("educ", predictor="log_sigma").statistic for r in (closed, iterated))
+    assert a == pytest.approx(b, rel=1e-8)
     with pytest.raises(tm.OptionError, match="sampling_weights"):
         less.score_test("age", cov_type="nonrobust")
     p, X = less.predict().to_numpy(), np.column_stack([np.ones(len(MROZ)), MROZ.educ, MROZ.age])

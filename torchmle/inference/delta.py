@@ -149,8 +149,8 @@ def value_and_jacobian(function: Callable[[Tensor], Tensor], theta: Tensor) -> t
         if values[i].requires_grad:
             found = torch.autograd.grad(values[i], at, retain_graph=True, allow_unused=True)
         rows.append(torch.zeros_like(at) if found[0] is None else found[0])
-    jacobian = torch.stack(rows).detach().double().cpu()
-    values = values.detach().double().cpu()
+    jacobian = torch.stack(rows).detach().cpu().double()
+    values = values.detach().cpu().double()
     if not bool(torch.isfinite(values).all() and torch.isfinite(jacobian).all()):
         raise LikelihoodError(
             "The function of the parameters, or a derivative of it, is not finite at the estimates. Look for log or "

@@ -64,7 +64,7 @@ def predictors_within(
     first = len(designs[0][0])
     for offset, sign in zip(offsets, (1.0, -1.0), strict=True):
         if offset is not None:
-            gap[:first] += sign * offset.double().cpu()
+            gap[:first] += sign * offset.cpu().double()
     size = 1e-9 * (1 + start.abs() + end.abs())
     gap = torch.where(gap.abs() > size, gap, torch.zeros_like(gap))
     return in_span(outer, torch.cat([inner, gap[:, None]], 1))
@@ -75,7 +75,7 @@ def _moves(designs: Sequence[Tensor], reach: tuple[Tensor, Tensor]) -> tuple[Ten
     at, moves, starts = 0, [], []
     for X in designs:
         rows = slice(at, at + X.shape[1])
-        own = X.double().cpu()
+        own = X.cpu().double()
         moves.append(own @ reach[1][rows])
         starts.append(own @ reach[0][rows])
         at += X.shape[1]

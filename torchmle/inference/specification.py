@@ -41,7 +41,7 @@ def row_derivatives(objective: Objective, working: Tensor, start: int, stop: int
             for b in range(a + 1):
                 if row is not None:
                     hessians[:, a, b] = hessians[:, b, a] = _along(row[b], ones)
-    return scores.detach().double().cpu(), hessians.detach().double().cpu()
+    return scores.detach().cpu().double(), hessians.detach().cpu().double()
 
 
 def _along(value: Tensor, weights: Tensor) -> Tensor:

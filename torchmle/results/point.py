@@ -34,7 +34,7 @@ class Point:
 
     def values(self) -> Tensor:
         """Return the (n,) log-likelihoods by row, unweighted, in float64 on the CPU."""
-        return self.objective.values(self.working).double().cpu()
+        return self.objective.values(self.working).cpu().double()
 
 
 def is_closed_form(results: Estimates) -> bool:
@@ -104,4 +104,4 @@ def row_weights(results: Estimates) -> Tensor:
     data = results.model.data
     if data.weights is None or data.weights.kind != "freq_weights":
         return torch.ones(len(data.endog), dtype=torch.float64, device="cpu")
-    return data.weights.values.double().cpu()
+    return data.weights.values.cpu().double()

@@ -14,7 +14,7 @@ from torch import Tensor
 
 from ..data.absent import need_rows
 from ..data.batch import ModelData
-from ..data.design import build_design
+from ..data.design import Design, build_design
 from ..data.formula import Formulas, Part, materialise, names_in
 from ..data.frames import check_columns, column_names, prepare, take_columns
 from ..data.matrix import as_matrix
@@ -24,7 +24,7 @@ from ..loglik.leastsquares import LeastSquares
 from ..loglik.moments import Moments
 from ..loglik.objective import Objective
 from ..params.constraints import constrain
-from ..params.map import ParamMap
+from ..params.map import ParamMap, uncentring
 from .point import is_closed_form, likelihood_point, log_sigma
 
 if TYPE_CHECKING:
@@ -110,7 +110,7 @@ def with_added(results: Estimates, given: Any, predictor: str | None) -> Wider:
         raise DataError(f"score_test(added=...): {error}") from error
     labels = tuple(t if position == 0 else f"{name}:{t}" for t in terms)
     if is_closed_form(results) and position == 0:
-        return _least_squares(results, wide.X, wide.means, wide.scale, len(old.terms), labels)
+        return _least_squares(results, wide, len(old.terms), labels)
     model = _with_design(results.model, data, name, wide)
     end = sum(len(d.terms) for d in list(data.designs.values())[: position + 1])
     return _at_zero(results, model, end, len(terms), labels)
@@ -187,10 +187,10 @@ def _from_arrays(data: ModelData, given: Any) -> tuple[np.ndarray[Any, Any], lis
         X, names, _ = as_matrix(given, "added")
         align(X, "added", data.rows.index, data.rows.total)
     made = names or [f"added{j + 1}" for j in range(X.shape[1])]
-    return np.asarray(data.rows.take(X.double().cpu().numpy())), made
+    return np.asarray(data.rows.take(X.cpu().double().numpy())), made
 
 
-def _with_design(model: Any, data: ModelData, name: str, design: Any) -> Any:
+def _with_design(model: Any, data: ModelData, name: str, design: Design) -> Any:
     """Return a copy of a model with another design for one predictor."""
     wide = copy.copy(model)
     wide.data = replace(data, designs={**data.designs, name: design}, formulas=None)
@@ -214,11 +214,12 @@ def _at_zero(results: Estimates, model: Any, end: int, count: int, labels: tuple
     gamma = pmap.gamma_of_link(link)
     objective = model.make_objective(pmap)
     value = objective.moments(pmap.working(gamma), 0).llf
+    wanted = point.objective.moments(point.working, 0).llf
     slack = 1e-8 if objective.dtype == torch.float64 else 1e-4
-    if not abs(value - results.llf) <= slack * (1 + abs(value)):
+    if not abs(value - wanted) <= slack * (1 + abs(value)):
         raise OptionError(
             "score_test(added=...): with the new columns at zero the log-likelihood is another "
-            f"({value:.8g} and not {results.llf:.8g}). The likelihood must use self.exog by self.exog @ params only."
+            f"({value:.8g} and not {wanted:.8g}). The likelihood must use self.exog by self.exog @ params only."
         )
     return Wider(model, pmap, gamma, objective, pmap.link_jacobian(gamma)[end : end + count], labels)
 
@@ -233,25 +234,13 @@ def _held(results: Estimates, plain: ParamMap, end: int, count: int) -> dict[int
     return fixed
 
 
-def _least_squares(
-    results: Estimates, X: Tensor, shift: Tensor, scale: Tensor, old: int, labels: tuple[str, ...]
-) -> Wider:
+def _least_squares(results: Estimates, wide: Design, old: int, labels: tuple[str, ...]) -> Wider:
     """Return least squares with further columns, given sigma at its maximum without them."""
     data = results.model.data
     y = data.endog if data.offset is None else data.endog - data.offset
-    objective = LeastSquares(X, y, shift, None if data.weights is None else data.weights.values)
-    design = next(iter(data.designs.values()))
-    pmap = _plain_map(X, shift, scale, design.constant)
-    zeros = torch.zeros(X.shape[1] - old, dtype=torch.float64, device="cpu")
+    objective = LeastSquares(wide.X, y, wide.means, None if data.weights is None else data.weights.values)
+    pmap = ParamMap(wide.terms, wide.terms, wide.scale, uncentring(wide.means, wide.constant, wide.cross.mean))
+    zeros = torch.zeros(len(wide.terms) - old, dtype=torch.float64, device="cpu")
     gamma = pmap.gamma_of_link(torch.cat([results.fit.map.link(results.fit.gamma), zeros]))
-    rows = pmap.link_jacobian(gamma)[old:]
     s2 = float(torch.exp(2 * log_sigma(results, "score_test()")))
-    return Wider(results.model, pmap, gamma, objective, rows, labels, s2)
-
-
-def _plain_map(X: Tensor, shift: Tensor, scale: Tensor, constant: int | None) -> ParamMap:
-    from ..params.map import uncentring
-
-    names = tuple(f"x{j}" for j in range(X.shape[1]))
-    mean = X.double().mean(0).cpu()
-    return ParamMap(names, names, scale, uncentring(shift, constant, mean))
+    return Wider(results.model, pmap, gamma, objective, pmap.link_jacobian(gamma)[old:], labels, s2)
