@@ -28,6 +28,7 @@ from .outcomes import opaque_expectation
 from .problem import opaque_map, opaque_objective
 from .reduce import reduced
 from .request import FitRequest, refuse_fit_options, split_options
+from .simulate import Simulated
 from .support import check_extra_params, refuse_extras
 from .views import Moves, along, moved, of_table, predict_opaque
 
@@ -36,7 +37,7 @@ M = TypeVar("M", bound="GenericLikelihoodModel")
 DATA_KEYWORDS = ("offset", "exposure", *WEIGHT_KINDS, "groups", "row_data", "missing", "collinear", "device", "dtype")
 
 
-class GenericLikelihoodModel:
+class GenericLikelihoodModel(Simulated):
     """Fit any log-likelihood: override ONE of ``loglikeobs``, ``nloglikeobs`` or ``loglike``.
 
     The method reads ``self.endog`` (n,) and ``self.exog`` (n, k), tensors in the user's units on the model's device,

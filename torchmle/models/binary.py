@@ -30,6 +30,11 @@ class _Binary(LinearPredictorModel):
         p = self.mean(*etas)
         return p * (1 - p)
 
+    def simulate_endog(self, *etas: Tensor, generator: torch.Generator) -> Tensor:
+        """Return 1 with the probability of the row, else 0."""
+        drawn = torch.rand(len(etas[0]), generator=generator, dtype=etas[0].dtype, device="cpu")
+        return (drawn < self.mean(*etas)).to(etas[0].dtype)
+
     def saturated(self, y: Tensor, *etas: Tensor) -> Tensor:
         """Return zero: each row has probability one."""
         return torch.zeros_like(y)

@@ -50,6 +50,10 @@ class Poisson(LinearPredictorModel):
         """Return the mean."""
         return [[torch.exp(etas[0])]]
 
+    def simulate_endog(self, *etas: Tensor, generator: torch.Generator) -> Tensor:
+        """Return Poisson draws."""
+        return torch.poisson(torch.exp(etas[0]), generator=generator)
+
     def saturated(self, y: Tensor, *etas: Tensor) -> Tensor:
         """Return the log-probability at ``mu = y``."""
         there = poisson_logpmf_log(y, torch.log(torch.where(y > 0, y, torch.ones_like(y))))
@@ -98,6 +102,12 @@ class NegativeBinomial(LinearPredictorModel):
         """Return ``mu + alpha mu^2``."""
         mu = torch.exp(etas[0])
         return mu + torch.exp(etas[1]) * mu**2
+
+    def simulate_endog(self, *etas: Tensor, generator: torch.Generator) -> Tensor:
+        """Return Poisson draws whose means are gamma distributed about mu with variance ``alpha mu^2``."""
+        size = torch.exp(-etas[1])
+        mixed = torch._standard_gamma(size, generator=generator) * torch.exp(etas[0] + etas[1])
+        return torch.poisson(mixed, generator=generator)
 
     def saturated(self, y: Tensor, *etas: Tensor) -> Tensor:
         """Return the log-probability at ``mu = y``, for the same alpha."""

@@ -79,6 +79,11 @@ class OLS(LinearPredictorModel):
         """Return the standardised residual."""
         return (y - etas[0]) * torch.exp(-etas[1])
 
+    def simulate_endog(self, *etas: Tensor, generator: torch.Generator) -> Tensor:
+        """Return normal draws."""
+        noise = torch.randn(len(etas[0]), generator=generator, dtype=etas[0].dtype, device="cpu")
+        return etas[0] + torch.exp(etas[1]) * noise
+
     def observation_variance(self, results: Estimates, data: ModelData) -> np.ndarray[Any, Any]:
         """Return sigma squared of each row; ``s^2`` for least squares, over its weight for the rows of the fit."""
         if data is self.data:

@@ -27,7 +27,8 @@ class HypothesisTest:
     hypothesis : what is tested, in words or equations.
     statistic, pvalue : the statistic and the probability of a larger one under the hypothesis.
     df, df_denom : degrees of freedom; ``df_denom`` is None unless the law is F.
-    distribution : ``"chi2"``, ``"F"`` or ``"z"``.
+    distribution : ``"chi2"``, ``"F"``, ``"z"``, ``"chibar2"`` (half chi2(df - 1), half chi2(df)) or
+        ``"permutation"``.
     details : further numbers by name.
     notes : what to know about it.
     """
@@ -66,7 +67,9 @@ class HypothesisTest:
         return self.summary_frame()
 
     def __str__(self) -> str:
-        law = {"chi2": f"chi2({self.df:g})", "z": "z"}.get(self.distribution, f"F({self.df:g}, {self.df_denom or 0:g})")
+        law = {"F": f"F({self.df:g}, {self.df_denom or 0:g})", "z": "z", "permutation": "statistic"}.get(
+            self.distribution, f"{self.distribution}({self.df:g})"
+        )
         lines = [f"{self.name}: {law} = {self.statistic:.4g}, p-value {_p(self.pvalue)}", f"H0: {self.hypothesis}"]
         lines += [f"{name}: {value:.5g}" for name, value in (self.details or {}).items()]
         return "\n".join([*lines, *self.notes])

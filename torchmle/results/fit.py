@@ -53,6 +53,10 @@ class ModelView(Protocol):
         """Return the maximised log-likelihood with the intercept only in the first predictor."""
         ...
 
+    def resampled(self, results: Estimates, what: str, **options: Any) -> Any:
+        """Return what a method of results asks for that fits the model again."""
+        ...
+
     def take(self, rows: Any) -> Any:
         """Return the model on some of its rows."""
         ...

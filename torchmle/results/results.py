@@ -15,6 +15,7 @@ from .estimates import within_unit
 from .fit import Document
 from .lean import lean
 from .predicted import Predicted
+from .resampled import Resampled
 from .tested import Tested
 
 if TYPE_CHECKING:
@@ -23,7 +24,7 @@ if TYPE_CHECKING:
 
 
 @dataclass(frozen=True, eq=False, repr=False)
-class Results(Tested, Predicted):
+class Results(Tested, Predicted, Resampled):
     """Hold a fitted model.
 
     Parameters, errors and tests are pandas objects labelled by the names of the model. Where the returned point is

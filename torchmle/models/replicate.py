@@ -1,0 +1,376 @@
+"""Fit many replicates of a fitted model at once: other weights or other responses, from its estimates."""
+
+from __future__ import annotations
+
+import copy
+import math
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass, replace
+from typing import TYPE_CHECKING, Any
+
+import torch
+from torch import Tensor
+
+from ..errors import ConvergenceWarning, DataError, DataWarning, TorchmleError, unheard
+from ..loglik.leastsquares import LeastSquares, solve
+from ..loglik.lifting import LiftedObjective, tolerance
+from ..loglik.lifting_many import lifted_replicates
+from ..loglik.objective import Objective
+from ..loglik.predictor import Predictor, PredictorObjective
+from ..loglik.replicates import PredictorReplicates, Replicates, Stack, StackedDensity
+from ..optim.base import Options, Status
+from ..optim.batched import Derived, Minima, Rules, minimise_many
+from ..optim.registry import make_optimizer
+from ..params.constraints import constrain
+from ..params.map import ParamMap
+from ..params.stacked import StackedMap
+from ..progress import ProgressLine
+from ..results.estimates import Estimates
+from ..results.linear import NEARLY_COLLINEAR
+from ..workers import map_ranges
+from .problem import VERDICT, weight_unit
+from .request import FitRequest
+from .search import Search, maximise
+
+if TYPE_CHECKING:
+    from .base import GenericLikelihoodModel
+
+TOGETHER, BYTES = 64, 32_000_000
+"""Replicates that one worker fits at once, and bytes of their weights or responses."""
+
+EACH = "one by one"
+
+
+@dataclass(frozen=True, eq=False)
+class Replicated:
+    """Hold a fitted model and how its replicates are evaluated.
+
+    Attributes
+    ----------
+    source : the fit.
+    replicates : evaluates many at once, or None where each has to be fitted by itself.
+    why : the reason for that.
+    """
+
+    source: Estimates
+    objective: Objective
+    replicates: Replicates | None
+    why: str = ""
+
+    @property
+    def map(self) -> ParamMap:
+        """Return the map of the fit."""
+        return self.source.fit.map
+
+    @property
+    def rules(self) -> Rules:
+        """Return when a replicate is at its maximum: as for a fit."""
+        dtype, unit = self.objective.dtype, weight_unit(_model(self.source))
+        double = dtype == torch.float64
+        if isinstance(self.objective, LeastSquares):
+            scale = self.source.fit.scale
+            unit = unit * (scale if math.isfinite(scale) and scale > 0 else 1.0)
+            return Rules(VERDICT[dtype], unit=unit, quadratic=True)
+        rounding = max(1e-13, 0.1 * self.objective.noise) if double else 1e-6
+        return Rules(VERDICT[dtype], rounding, 1e-9 if double else 1e-3, unit)
+
+    @property
+    def together(self) -> int:
+        """Return how many replicates one worker fits at once."""
+        return max(1, min(TOGETHER, BYTES // (8 * self.objective.rows)))
+
+
+def _model(source: Estimates) -> GenericLikelihoodModel:
+    return source.model  # type: ignore[return-value]
+
+
+def replicated(source: Estimates) -> Replicated:
+    """Return how replicates of a fit are evaluated; what many at once give is held against one first."""
+    objective = source.fit.objective
+    if source.record.arguments.get("bounds"):
+        return Replicated(source, objective, None, "the fit has bounds")
+    if isinstance(objective, LeastSquares):
+        if source.fit.root is not None:
+            return Replicated(source, objective, None, "the columns are ill-conditioned")
+        return Replicated(source, objective, _least_squares(objective))
+    why = "its likelihood cannot be lifted"
+    for replicates in _candidates(source, objective):
+        if _model(source).ready_made:
+            return Replicated(source, objective, replicates)
+        gap = _gap(source, objective, replicates)
+        if gap <= tolerance(objective.dtype):
+            return Replicated(source, objective, replicates)
+        why = "its likelihood does not take several parameter vectors at once"
+    return Replicated(source, objective, None, why)
+
+
+def _candidates(source: Estimates, objective: Objective) -> Iterator[Replicates]:
+    if isinstance(objective, PredictorObjective):
+        for density in (broadcast_density(_model(source)), repeated_density(_model(source))):
+            yield PredictorReplicates(objective.predictors, density)
+    elif isinstance(objective, LiftedObjective):
+        found = lifted_replicates(objective, source.fit.map.working(source.fit.gamma))
+        if found is not None:
+            yield found
+
+
+def _least_squares(objective: LeastSquares) -> PredictorReplicates:
+    """Return ``-1/2 (y - eta)^2`` as the log-density of a predictor."""
+
+    def density(rows: slice, etas: list[Tensor], endog: Tensor | None) -> Tensor:
+        return -0.5 * ((objective.y[rows] if endog is None else endog) - etas[0]).square()
+
+    shift = objective.shift
+    return PredictorReplicates([Predictor(objective.X.to(objective.dtype), shift)], density)
+
+
+def broadcast_density(model: Any) -> StackedDensity:
+    """Return the log-density of a declarative model for predictors with a leading axis of replicates."""
+
+    def density(rows: slice, etas: list[Tensor], endog: Tensor | None) -> Tensor:
+        part = model.take(rows)
+        if endog is not None:
+            part.endog = endog
+        values: Tensor = part.logdensity(part.endog, *etas)
+        return values
+
+    return density
+
+
+def repeated_density(model: Any) -> StackedDensity:
+    """Return the same on repeated rows, for a log-density that knows of no leading axis."""
+
+    def density(rows: slice, etas: list[Tensor], endog: Tensor | None) -> Tensor:
+        shape = etas[0].shape
+        index = torch.arange(rows.start, rows.stop, device=etas[0].device).repeat(shape[:-1].numel())
+        part = model.take(index)
+        if endog is not None:
+            part.endog = endog.reshape(-1)
+        values: Tensor = part.logdensity(part.endog, *(eta.expand(shape).reshape(-1) for eta in etas))
+        return values.view(shape)
+
+    return density
+
+
+def _gap(source: Estimates, objective: Objective, replicates: Replicates) -> float:
+    """Return the largest relative gap of three replicates to the same evaluated one by one."""
+    fit, rng = source.fit, torch.Generator(device="cpu").manual_seed(21)
+    weights = torch.rand(3, objective.rows, generator=rng, dtype=torch.float64, device="cpu")
+    noise = torch.randn(3, len(fit.gamma), generator=rng, dtype=torch.float64, device="cpu")
+    points = StackedMap(fit.map).working(fit.gamma + (1e-3 * fit.gamma.abs() + 1e-5) * noise)
+    points[0] = fit.map.working(fit.gamma)
+    w = weights.to(objective.device, objective.dtype)
+    try:
+        many = replicates.evaluate(points, w, None, 2)
+        same = replicates.shared(points[0], w[:1])
+    except Exception:  # many at once is a matter of speed: whatever it cannot do, one by one does
+        return math.inf
+    gaps = [_apart(objective, p, w[i], many, i) for i, p in enumerate(points)]
+    return max([*gaps, _apart(objective, points[0], w[0], same, 0)])
+
+
+def _apart(objective: Objective, working: Tensor, weights: Tensor, many: Stack, i: int) -> float:
+    one = with_weights(objective, weights).moments(working, 2)
+    assert one.gradient is not None
+    assert one.hessian is not None
+    assert many.hessians is not None
+    size = one.hessian.diagonal().abs().sqrt().clamp(min=1e-150)
+    gaps = [
+        abs(float(many.values[i]) - one.llf) / (1 + abs(one.llf)),
+        float(((many.gradients[i] - one.gradient) / (100 * size + one.gradient.abs())).abs().max()),
+        float(((many.hessians[i] - one.hessian) / torch.outer(size, size)).abs().max()),
+    ]
+    return math.inf if any(math.isnan(g) for g in gaps) else max(gaps)
+
+
+def with_weights(objective: Objective, weights: Tensor) -> Objective:
+    """Return the objective with other weights, on the rows where they are not zero."""
+    rows = weights.nonzero()[:, 0].to(objective.device)
+    part = objective.take(rows) if len(rows) < objective.rows else copy.copy(objective)
+    part.weights = weights.to(objective.device, objective.dtype)[rows]
+    part._known = None
+    return part
+
+
+# ---- the fits
+
+
+@dataclass(frozen=True, eq=False)
+class Inputs:
+    """Hold what distinguishes some replicates: weights (r, rows), or responses (r, rows) with the model's weights."""
+
+    weights: Tensor | None = None
+    endog: Tensor | None = None
+
+
+Draw = Callable[[int, int], Inputs]
+"""Takes the first replicate and the one after the last."""
+
+
+@dataclass(frozen=True, eq=False)
+class Refits:
+    """Hold the (R, K) reported parameters, log-likelihoods, and how many were fitted at once; NaN where one failed.
+
+    Attributes
+    ----------
+    gammas : (R, F) points in gamma; NaN also where a fit ended in another map (at a bound).
+    causes : by replicate that failed, why.
+    """
+
+    params: Tensor
+    gammas: Tensor
+    llf: Tensor
+    causes: dict[int, str]
+    alone: int
+
+
+class _Problems:
+    """Turn replicates into functions of gamma to be minimised."""
+
+    def __init__(self, plan: Replicated, inputs: Inputs, count: int) -> None:
+        assert plan.replicates is not None
+        self.replicates, self.map, self.count = plan.replicates, StackedMap(plan.map), count
+        self.inputs, self.kept = inputs, inputs
+        self.subset: Tensor | None = None
+
+    def _of(self, which: Tensor) -> Inputs:
+        if len(which) == self.count:
+            return self.inputs
+        if self.subset is None or not torch.equal(self.subset, which):
+            at = which.to(self.replicates.device)
+            parts = (self.inputs.weights, self.inputs.endog)
+            self.kept = Inputs(*(None if t is None else t if len(t) == 1 else t[at] for t in parts))
+            self.subset = which
+        return self.kept
+
+    def evaluate(self, which: Tensor, x: Tensor, order: int) -> Derived:
+        """Return minus the log-likelihoods of some replicates with their derivatives."""
+        inputs = self._of(which)
+        return self._pulled(self.replicates.evaluate(self.map.working(x), inputs.weights, inputs.endog, order), x)
+
+    def at_start(self, gamma: Tensor) -> Derived | None:
+        """Return the same at the estimates of the fit, where replicates differ in their weights only."""
+        if self.inputs.endog is not None or self.inputs.weights is None:
+            return None
+        stack = self.replicates.shared(self.map.one.working(gamma), self.inputs.weights)
+        return self._pulled(stack, gamma.expand(self.count, -1))
+
+    def _pulled(self, stack: Stack, x: Tensor) -> Derived:
+        gradients = -self.map.pull_gradient(stack.gradients, x)
+        hessians = None
+        if stack.hessians is not None:
+            hessians = -self.map.pull_hessian(stack.hessians, stack.gradients, x)
+        return Derived(-stack.values, gradients, hessians)
+
+
+def refit(plan: Replicated, draw: Draw, count: int, progress: bool | None = None, what: str = "") -> Refits:
+    """Fit all replicates: many at once, and those that fail so by themselves."""
+    gamma = plan.source.fit.gamma
+    x = torch.full((count, len(gamma)), torch.nan, dtype=torch.float64, device="cpu")
+    llf = torch.full((count,), torch.nan, dtype=torch.float64, device="cpu")
+    line, step = ProgressLine(progress), 16 * plan.together
+    try:
+        if plan.replicates is not None:
+            for begin in range(0, count, step):
+                end = min(begin + step, count)
+                for a, found in _fit_range(plan, draw, gamma, begin, end):
+                    good = found.found.nonzero()[:, 0]
+                    x[a + good], llf[a + good] = found.x[good], -found.values[good]
+                line.show(f"{what}: {end} of {count} replicates")
+        params = StackedMap(plan.map).theta(x)
+        return _rest(plan, draw, params, x, llf, line, what)
+    finally:
+        line.close()
+
+
+def _fit_range(plan: Replicated, draw: Draw, gamma: Tensor, begin: int, end: int) -> list[tuple[int, Minima]]:
+    def work(start: int, stop: int) -> list[tuple[int, Minima]]:
+        out = []
+        for a in range(begin + start, begin + stop, plan.together):
+            b = min(a + plan.together, begin + stop)
+            problems = _Problems(plan, _on_device(draw(a, b), plan.objective), b - a)
+            out.append((a, minimise_many(problems, gamma.repeat(b - a, 1), problems.at_start(gamma), plan.rules)))
+        return out
+
+    parts = map_ranges(work, end - begin, plan.together, plan.objective.device)
+    return [found for part in parts for found in part]
+
+
+def _on_device(inputs: Inputs, objective: Objective) -> Inputs:
+    parts = (inputs.weights, inputs.endog)
+    return Inputs(*(None if t is None else t.to(objective.device, objective.dtype) for t in parts))
+
+
+def _rest(
+    plan: Replicated, draw: Draw, params: Tensor, x: Tensor, llf: Tensor, line: ProgressLine, what: str
+) -> Refits:
+    """Fit by itself each replicate that is not there yet."""
+    left = torch.isnan(llf).nonzero()[:, 0].tolist()
+    causes = {}
+    for done, number in enumerate(left):
+        found = one_by_one(plan, draw(number, number + 1))
+        if isinstance(found, str):
+            causes[number] = found
+            continue
+        params[number], llf[number] = found[0], found[1]
+        line.show(f"{what}: {done + 1} of {len(left)} replicates by themselves")
+    return Refits(params, x, llf, causes, len(left) - len(causes) if plan.replicates is None else len(left))
+
+
+def one_by_one(plan: Replicated, inputs: Inputs) -> tuple[Tensor, float] | str:
+    """Return parameters and log-likelihood of one replicate, or why it has none."""
+    objective = plan.objective
+    if inputs.endog is not None:
+        objective = with_response(plan, inputs.endog[0])
+    if inputs.weights is not None:
+        objective = with_weights(objective, inputs.weights[0])
+    try:
+        with unheard(ConvergenceWarning), unheard(DataWarning):
+            if isinstance(objective, LeastSquares):
+                return _solved(plan, objective)
+            return _maximised(plan, objective)
+    except TorchmleError as error:
+        return str(error)
+
+
+def _solved(plan: Replicated, objective: LeastSquares) -> tuple[Tensor, float] | str:
+    solution = solve(objective)
+    if not solution.condition < NEARLY_COLLINEAR * 100:
+        return "the columns are collinear in the rows that it has"
+    return plan.map.theta(solution.working * plan.map.scale), -solution.ssr / 2
+
+
+def _maximised(plan: Replicated, objective: Objective) -> tuple[Tensor, float] | str:
+    """Search by Newton's method from the estimates, under the restrictions and bounds of the fit."""
+    source, given = plan.source, plan.source.record.arguments
+    plain = replace(source.fit.map, basis=None, origin=None, held={}, at_bound={})
+    pmap = constrain(plain, given.get("fixed"), given.get("constraints"))
+    start = pmap.gamma_of_inner(source.fit.map.inner(source.fit.gamma))
+    request = FitRequest(
+        start_params=source.params, fixed=given.get("fixed"), bounds=given.get("bounds"), progress=False
+    )
+    model = _model(source)
+    tol = VERDICT[objective.dtype] * weight_unit(model)
+    newton = make_optimizer("newton", Options(tol=tol), None, {})
+    found = maximise(Search(model, objective, plain, pmap, newton, request, start, True))
+    if found.result.status is Status.INTERRUPTED:
+        raise KeyboardInterrupt
+    if found.result.status is not Status.CONVERGED:
+        return found.result.status.sentence
+    return found.map.theta(found.result.x), -found.result.at.value
+
+
+def with_response(plan: Replicated, endog: Tensor) -> Objective:
+    """Return the objective of the fit for another response."""
+    objective = plan.objective
+    if isinstance(objective, LeastSquares):
+        other = copy.copy(objective)
+        other.y, other._known = endog.to(objective.y), None
+        return other
+    model = copy.copy(_model(plan.source))
+    model.endog = endog.to(model.endog)
+    model.data = replace(model.data, endog=model.endog)
+    made = model.make_objective(plan.map)
+    if not isinstance(made, type(objective)) and not isinstance(objective, type(made)):
+        raise DataError("another response changes the kind of the likelihood.")
+    return made
