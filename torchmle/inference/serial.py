@@ -22,20 +22,28 @@ def lagged_sum(values: Tensor, units: Tensor, periods: Tensor, weights: Tensor) 
     values : (m, K), sorted by unit and period, one row for each.
     weights : of the lags 0, 1, ...
     """
-    length = int(periods[-1] - periods[0]) + 1
+    length = int(periods.max() - periods.min()) + 1
     if len(weights) > MANY and int(units[0]) == int(units[-1]) and length <= 4 * len(values):
         return _by_transform(values, periods - periods[0], length, weights)
     total = weights[0] * (values.mT @ values)
     keys = units * (int(periods.max()) + len(weights) + 1) + periods
-    for lag in range(1, len(weights)):
+    regular = bool((keys.diff() == 1).all())
+    for lag in range(1, min(len(weights), length)):
         if weights[lag] == 0:
             continue
-        place = torch.searchsorted(keys, keys + lag).clamp(max=len(keys) - 1)
-        early = keys[place] == keys + lag
-        if bool(early.any()):
-            product = values[place[early]].mT @ values[early]
-            total = total + weights[lag] * (product + product.mT)
+        late, early = _pairs(keys, lag, regular)
+        product = values[late].mT @ values[early]
+        total = total + weights[lag] * (product + product.mT)
     return total
+
+
+def _pairs(keys: Tensor, lag: int, regular: bool) -> tuple[slice | Tensor, slice | Tensor]:
+    """Return the rows that are ``lag`` periods apart in one unit, the later and the earlier ones."""
+    if regular:
+        return slice(lag, None), slice(None, -lag)
+    place = torch.searchsorted(keys, keys + lag).clamp(max=len(keys) - 1)
+    early = keys[place] == keys + lag
+    return place[early], early
 
 
 def _by_transform(values: Tensor, periods: Tensor, length: int, weights: Tensor) -> Tensor:

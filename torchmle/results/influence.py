@@ -72,7 +72,7 @@ class Influence:
     --------
     >>> import torchmle as tm
     >>> inf = tm.Logit.from_formula("inlf ~ educ + age", tm.datasets.load("mroz")).fit().influence()
-    >>> inf.dfbetas.shape, inf.leverage.sum().round(6)
+    >>> inf.dfbetas.shape, round(float(inf.leverage.sum()), 6)
     ((753, 3), 3.0)
     """
 

@@ -166,7 +166,7 @@ class Resampled(Estimates):
         >>> import torchmle as tm
         >>> res = tm.OLS.from_formula("lwage ~ educ + exper", tm.datasets.load("wage1")).fit()
         >>> res.influence().cooks_distance.idxmax()
-        58
+        378
         """
         with engine():
             found: Influence = self.model.resampled(self, "influence", groups=groups)
