@@ -22,11 +22,13 @@ if TYPE_CHECKING:  # what __getattr__ loads, for type checkers
     from .errors import NoDataError as NoDataError
     from .errors import OptionError as OptionError
     from .errors import SeparationWarning as SeparationWarning
+    from .errors import SimulationWarning as SimulationWarning
     from .errors import StoreError as StoreError
     from .errors import TorchmleError as TorchmleError
     from .errors import TorchmleWarning as TorchmleWarning
     from .errors import UndefinedStatisticError as UndefinedStatisticError
     from .inference.multiple import adjust_pvalues as adjust_pvalues
+    from .loglik.draws import Draws as Draws
     from .models.base import GenericLikelihoodModel as GenericLikelihoodModel
     from .models.binary import Logit as Logit
     from .models.binary import Probit as Probit
@@ -37,6 +39,7 @@ if TYPE_CHECKING:  # what __getattr__ loads, for type checkers
     from .models.linear import OLS as OLS
     from .models.linear import WLS as WLS
     from .models.load import load as load
+    from .models.many import fit_many as fit_many
     from .models.predictors import LinearPredictorModel as LinearPredictorModel
     from .models.replay import replay as replay
     from .models.request import FitOptions as FitOptions
@@ -45,6 +48,7 @@ if TYPE_CHECKING:  # what __getattr__ loads, for type checkers
     from .results.compare import compare as compare
     from .results.effects import Margins as Margins
     from .results.linear import LinearResults as LinearResults
+    from .results.many import ManyResults as ManyResults
     from .results.prediction import Prediction as Prediction
     from .results.results import Results as Results
     from .special import log1mexp as log1mexp
@@ -68,6 +72,7 @@ _HOME = {
     "models.predictors": ("LinearPredictorModel",),
     "models.function": ("likelihood", "FunctionModel"),
     "models.load": ("load",),
+    "models.many": ("fit_many",),
     "models.replay": ("replay",),
     "models.request": ("FitOptions",),
     "params.natural": ("predictor",),
@@ -76,7 +81,9 @@ _HOME = {
     "results.compare": ("compare", "Comparison"),
     "results.effects": ("Margins",),
     "results.prediction": ("Prediction",),
+    "results.many": ("ManyResults",),
     "inference.multiple": ("adjust_pvalues",),
+    "loglik.draws": ("Draws",),
     "data.constant": ("add_constant",),
     "special": (
         "normal_logpdf",
@@ -105,6 +112,7 @@ _HOME = {
         "CollinearityWarning",
         "ConvergenceWarning",
         "SeparationWarning",
+        "SimulationWarning",
     ),
 }
 _MODULES = {"datasets": "data.datasets", "testing": "testing"}

@@ -66,6 +66,10 @@ class SeparationWarning(ConvergenceWarning):
     """Warn that a maximum likelihood estimate does not exist because the data are separated."""
 
 
+class SimulationWarning(TorchmleWarning):
+    """Warn that the draws of a simulated integral are too few or too regular for what is asked of them."""
+
+
 def nearest(name: str, choices: Iterable[str]) -> str:
     """Return ``" Did you mean 'x'?"`` for the nearest of ``choices``, or an empty string."""
     lower = {str(c).lower(): str(c) for c in choices}
