@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Any
 if TYPE_CHECKING:  # what __getattr__ loads, for type checkers
     from . import testing as testing
     from .data import datasets as datasets
+    from .data.choice_data import ChoiceData as ChoiceData
     from .data.constant import add_constant as add_constant
     from .errors import CollinearityWarning as CollinearityWarning
     from .errors import ConvergenceWarning as ConvergenceWarning
@@ -80,6 +81,7 @@ _HOME = {
     "results.prediction": ("Prediction",),
     "inference.multiple": ("adjust_pvalues",),
     "loglik.draws": ("Draws",),
+    "data.choice_data": ("ChoiceData",),
     "data.constant": ("add_constant",),
     "special": (
         "normal_logpdf",

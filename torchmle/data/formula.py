@@ -96,6 +96,22 @@ def parse(main: str, first: str, others: Mapping[str, str], columns: list[str]) 
     return Formulas(response, parts)
 
 
+def parse_parts(text: str, columns: list[str]) -> tuple[Part | None, list[Part]]:
+    """Parse ``y ~ a | b | c`` or ``~ a | b``: the response, if there is one, and the parts between bars.
+
+    Every part has an intercept unless it says ``- 1`` or ``0``.
+    """
+    structured = _read(text, "the formula", columns)
+    response = None
+    if hasattr(structured, "lhs"):
+        response = _part("response", text.split("~")[0].strip(), structured.lhs, columns)
+        structured = structured.rhs
+    elif hasattr(structured, "root"):
+        structured = structured.root
+    parts = structured if isinstance(structured, tuple) else (structured,)
+    return response, [_part(f"part {i}", text, part, columns) for i, part in enumerate(parts, 1)]
+
+
 def _right_side(text: object, name: str, columns: list[str]) -> Any:
     if not isinstance(text, str):
         raise FormulaError(f"The formula for {name!r} is {text!r}; it must be a string such as '1 + educ'.")
