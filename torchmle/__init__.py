@@ -40,6 +40,7 @@ if TYPE_CHECKING:  # what __getattr__ loads, for type checkers
     from .models.linear import OLS as OLS
     from .models.linear import WLS as WLS
     from .models.load import load as load
+    from .models.many import fit_many as fit_many
     from .models.predictors import LinearPredictorModel as LinearPredictorModel
     from .models.replay import replay as replay
     from .models.request import FitOptions as FitOptions
@@ -48,6 +49,7 @@ if TYPE_CHECKING:  # what __getattr__ loads, for type checkers
     from .results.compare import compare as compare
     from .results.effects import Margins as Margins
     from .results.linear import LinearResults as LinearResults
+    from .results.many import ManyResults as ManyResults
     from .results.prediction import Prediction as Prediction
     from .results.results import Results as Results
     from .special import log1mexp as log1mexp
@@ -71,6 +73,7 @@ _HOME = {
     "models.predictors": ("LinearPredictorModel",),
     "models.function": ("likelihood", "FunctionModel"),
     "models.load": ("load",),
+    "models.many": ("fit_many",),
     "models.replay": ("replay",),
     "models.request": ("FitOptions",),
     "params.natural": ("predictor",),
@@ -79,6 +82,7 @@ _HOME = {
     "results.compare": ("compare", "Comparison"),
     "results.effects": ("Margins",),
     "results.prediction": ("Prediction",),
+    "results.many": ("ManyResults",),
     "inference.multiple": ("adjust_pvalues",),
     "loglik.draws": ("Draws",),
     "data.choice_data": ("ChoiceData",),

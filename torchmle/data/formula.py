@@ -4,12 +4,14 @@ from __future__ import annotations
 
 import ast
 import functools
+import os
 import re
 import sys
 import threading
 import warnings
 from collections.abc import Mapping
 from dataclasses import dataclass
+from pathlib import Path
 from types import FrameType
 from typing import Any
 
@@ -17,6 +19,9 @@ import numpy as np
 import pandas as pd
 
 from ..errors import FormulaError, nearest
+
+PACKAGE = str(Path(__file__).parents[1]) + os.sep
+"""Where the code of this package lies."""
 
 _filters = threading.Lock()  # warning filters are global: one thread at a time changes them
 
@@ -201,6 +206,8 @@ def caller_names(formulas: list[str], depth: int) -> dict[str, Any]:
 
     words = {w for f in formulas if isinstance(f, str) for w in re.findall(r"[A-Za-z_]\w*", f)} - set(TRANSFORMS)
     frame: FrameType | None = sys._getframe(depth)
+    while frame is not None and frame.f_code.co_filename.startswith(PACKAGE) and frame.f_back is not None:
+        frame = frame.f_back  # models that pass formulas on, such as WLS, are not the caller
     found: dict[str, Any] = {}
     if frame is not None:
         for scope in (frame.f_builtins, frame.f_globals, frame.f_locals):

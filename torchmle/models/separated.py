@@ -12,13 +12,13 @@ from torch import Tensor
 from ..data.batch import ModelData
 from ..data.crossproducts import cross_products, find_collinear
 from ..data.design import Design
-from ..data.groups import encode
 from ..errors import DataWarning, OptionError, listing, warn
 from ..loglik.objective import Objective
 from ..loglik.separation import Separation, find_separation
 from ..optim.base import OptimResult, Status
 from ..params.map import ParamMap
 from ..results.fit import Fit
+from .part import part_of
 from .request import FitRequest, as_params
 
 if TYPE_CHECKING:
@@ -108,7 +108,7 @@ def left_to_fit(
     if not all(designs.values()):
         return replace(fit, notes=(*fit.notes, NOTHING_LEFT.format("every column is zero in the other rows")))
     names = model.param_names
-    less = _view(model, at, keep, {k: d for k, d in designs.items() if d is not None})
+    less = part_of(model, at, keep, {k: d for k, d in designs.items() if d is not None}, "separated")
     gone = [name for name in names if name not in less.param_names]
     _refuse_named(request, gone)
     text = (
@@ -137,29 +137,6 @@ def _on_rows(design: Design, at: Tensor) -> Design | None:
         cross = cross_products(X)
     dropped = (*design.dropped, *(design.terms[j] for j in sorted(gone)))
     return Design(design.name, tuple(design.terms[j] for j in keep), X, cross, dropped, design.spec, design.all_terms)
-
-
-def _view(
-    model: GenericLikelihoodModel, at: Tensor, keep: Tensor, designs: dict[str, Design]
-) -> GenericLikelihoodModel:
-    """Return a shallow copy of the model with some of its rows and columns."""
-    data, less = model.data, model.take(at)
-    mask = keep.numpy()
-    gone = {t for name, design in data.designs.items() for t in design.terms if t not in designs[name].terms}
-    first = next(iter(designs.values()))
-    less.data = replace(
-        data,
-        endog=data.endog[at],
-        designs=designs,
-        offset=None if data.offset is None else data.offset[at],
-        weights=None if data.weights is None else replace(data.weights, values=data.weights.values[at]),
-        groups=None if data.groups is None else encode(data.groups.name, data.groups.codes[mask]),
-        row_data={name: values[at] for name, values in data.row_data.items()},
-        rows=data.rows.drop_among_used(~mask, "separated"),
-    )
-    less.exog = first.X
-    less.exog_names = [name for name in model.exog_names if name not in gone or name in first.terms]
-    return less
 
 
 def _refuse_named(request: FitRequest, gone: Sequence[str]) -> None:
