@@ -179,36 +179,42 @@ class ChoiceData:
 
         Parameters
         ----------
-        value : column name, whose values must be the same in all rows of a situation; a Series with the labels of
-            situations; or an array with a value for each situation given, dropped ones included, in the order of
-            their first appearance.
+        value : column name; a Series, matched with the rows of the table by label (with the situations where its index
+            bears the name of their column); or an array with a value for each of the situations given, dropped ones
+            included, in the order of their first appearance.
+        what : what messages call it.
 
         Raises
         ------
         DataError
-            If a column varies within a situation, or lengths or labels do not fit.
+            If values differ within a situation, or lengths or labels do not fit.
         """
         if isinstance(value, str):
             if value not in self.frame.columns:
                 raise DataError(f"{what}: {unknown('column', value, map(str, self.frame.columns))}")
-            column = self.frame[value]
-            bad = varies(column, self.situation, self.starts)
-            if bad.any():
-                units = np.unique(self.situation[bad])
-                raise DataError(
-                    f"{what}={value!r} differs between the rows of {len(units)} choice situations (e.g. "
-                    f"{listing(self.labels[units], 3)}); it must be the same in all rows of a situation."
-                )
-            return raw_array(column.iloc[self.starts], what)
-        if isinstance(value, pd.Series) and not self.labels.difference(value.index).size:
-            return raw_array(align(value, what, self.labels, len(self)), what)
+            return self._one_each(self.frame[value], f"{what}={value!r}")
+        if isinstance(value, pd.Series):
+            if self.roles.situation is not None and value.index.name == self.roles.situation:
+                return raw_array(align(value, what, self.labels, len(self)), what)
+            return self._one_each(_by_row(value, what, self.frame.index), what)
         array = raw_array(value, what)
-        if isinstance(value, pd.Series) or len(array) != self.given:
+        if len(array) != self.given:
             raise DataError(
                 f"{what} has {len(array)} values; give one for each of the {self.given} choice situations, in the "
-                "order of their first appearance, a Series with their labels, or the name of a column."
+                "order of their first appearance, or the name of a column."
             )
         return array[self.place]
+
+    def _one_each(self, column: pd.Series, what: str) -> np.ndarray[Any, Any]:
+        """Return the values of the first rows of situations, which all others must have as well."""
+        bad = varies(column, self.situation, self.starts)
+        if bad.any():
+            units = np.unique(self.situation[bad])
+            raise DataError(
+                f"{what} differs between the rows of {len(units)} choice situations (e.g. "
+                f"{listing(self.labels[units], 3)}); it must be the same in all rows of a situation."
+            )
+        return raw_array(column.iloc[self.starts], what)
 
     def select(self, keep: Mask, cause: str = "not selected") -> ChoiceData:
         """Return some of the situations.
@@ -287,8 +293,8 @@ class ChoiceData:
         """Return a value for all rows, or values by row."""
         if isinstance(value, str) or np.ndim(value) == 0:
             return value
-        if isinstance(value, pd.Series) and not value.index.equals(self.frame.index):
-            value = align(value, f"The column {name!r}", self.frame.index, len(self.frame))
+        if isinstance(value, pd.Series):
+            value = _by_row(value, f"The column {name!r}", self.frame.index)
         if len(value) != len(self.frame):
             raise DataError(f"The column {name!r} has {len(value)} values; the frame has {len(self.frame)} rows.")
         return value.array if isinstance(value, pd.Series) else raw_array(value, f"The column {name!r}")
@@ -374,3 +380,11 @@ class ChoiceData:
                     )
                 found = found.select(~lost, f"{name} missing")
         return found
+
+
+def _by_row(value: pd.Series, what: str, index: pd.Index) -> Any:
+    """Return a Series by the labels of rows, which in a frame that was wide are those of situations, repeated."""
+    if value.index.equals(index) or not value.index.is_unique:
+        return align(value, what, index, len(index))
+    own = index.unique()
+    return align(value, what, own, len(own)).reindex(index)

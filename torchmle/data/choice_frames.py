@@ -115,7 +115,7 @@ def _id_codes(column: pd.Series, what: str) -> tuple[Codes, pd.Index]:
             f"{what} is missing in {int(bad.sum())} of {len(bad)} rows (e.g. row {listing(column.index[bad], 3)}), so "
             "that these rows belong nowhere. Fill it in, or take these rows out."
         )
-    return codes.astype(np.int64), pd.Index(labels)
+    return codes.astype(np.int64), pd.Index(labels, name=column.name)
 
 
 def _blocks(alternative: Codes, count: int) -> tuple[Codes, pd.Index]:
@@ -166,6 +166,8 @@ def read_wide(
             "varying={'price': 'price_{alt}'} or {'price': {'car': 'car_cost', 'bus': 'fare'}}."
         )
     labels = _wide_labels(frame, roles.choice, varying, alternatives)
+    if len(labels) < 2:
+        raise DataError(f"The only alternative is {labels[0]!r}; a choice needs two. List them: alternatives=[...].")
     sources = {name: _sources(name, given, labels, frame) for name, given in varying.items()}
     _check_varying(sources, frame, roles)
     taken = {c for found in sources.values() for c in found.values() if isinstance(c, str)}
@@ -291,9 +293,7 @@ def _check_varying(sources: Mapping[str, dict[Any, Any]], frame: pd.DataFrame, r
                 "Leave it out of varying; all other columns are kept as columns of the situation."
             )
         if name in left:
-            raise DataError(
-                f"varying makes a column {name!r}, and the data have one of that name. Choose another name."
-            )
+            raise DataError(f"varying makes a column {name!r}, which the data have already. Choose another name.")
         for role in (roles.choice, roles.situation, roles.person):
             if role in columns:
                 raise DataError(f"varying[{name!r}] names {role!r}, which belongs to the whole situation.")

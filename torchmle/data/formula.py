@@ -106,12 +106,14 @@ def parse_parts(text: str, columns: list[str]) -> tuple[Part | None, list[Part]]
 
     Every part has an intercept unless it says ``- 1`` or ``0``.
     """
+    from formulaic.formula import StructuredFormula
+
     structured = _read(text, "the formula", columns)
     response = None
     if hasattr(structured, "lhs"):
         response = _part("response", text.split("~")[0].strip(), structured.lhs, columns)
         structured = structured.rhs
-    elif hasattr(structured, "root"):
+    elif isinstance(structured, StructuredFormula):
         structured = structured.root
     parts = structured if isinstance(structured, tuple) else (structured,)
     return response, [_part(f"part {i}", text, part, columns) for i, part in enumerate(parts, 1)]
