@@ -33,6 +33,9 @@ if TYPE_CHECKING:  # what __getattr__ loads, for type checkers
     from .models.base import GenericLikelihoodModel as GenericLikelihoodModel
     from .models.binary import Logit as Logit
     from .models.binary import Probit as Probit
+    from .models.choice.conditional import ConditionalLogit as ConditionalLogit
+    from .models.choice.mixed import MixedLogit as MixedLogit
+    from .models.choice.results import ChoiceResults as ChoiceResults
     from .models.count import NegativeBinomial as NegativeBinomial
     from .models.count import Poisson as Poisson
     from .models.function import FunctionModel as FunctionModel
@@ -84,6 +87,9 @@ _HOME = {
     "results.prediction": ("Prediction",),
     "results.many": ("ManyResults",),
     "inference.multiple": ("adjust_pvalues",),
+    "models.choice.conditional": ("ConditionalLogit",),
+    "models.choice.mixed": ("MixedLogit",),
+    "models.choice.results": ("ChoiceResults",),
     "loglik.draws": ("Draws",),
     "data.choice_data": ("ChoiceData",),
     "data.constant": ("add_constant",),

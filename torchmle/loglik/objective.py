@@ -45,6 +45,7 @@ class Objective(ABC):
     weights: Tensor | None = None
     separable: bool = True
     noise: float = 0.0  # relative rounding of a row's value that the data bring along
+    engine: str = "derivatives by row with respect to the linear predictors, then matrix products"
     _known: _Known | None = None
 
     @abstractmethod

@@ -28,6 +28,7 @@ from .outcomes import opaque_expectation
 from .problem import opaque_map, opaque_objective
 from .reduce import reduced
 from .request import FitRequest, refuse_fit_options, split_options
+from .separated import certificate
 from .simulate import Simulated
 from .support import check_extra_params, refuse_extras
 from .views import Moves, along, moved, of_table, predict_opaque
@@ -376,7 +377,7 @@ class GenericLikelihoodModel(Simulated):
 
     # ---- what results ask
 
-    reduced, expectation = reduced, opaque_expectation
+    reduced, expectation, separation = reduced, opaque_expectation, certificate
 
     def null_llf(self, results: Estimates) -> float:
         """Raise: a constant-only version of an opaque likelihood is not known."""

@@ -13,7 +13,7 @@ from ..loglik.objective import Objective
 from ..optim.base import OptimResult, Status
 from ..params.map import ParamMap
 from ..results.fit import Fit
-from .separated import certificate, describe
+from .separated import describe
 
 if TYPE_CHECKING:
     from .base import GenericLikelihoodModel
@@ -39,7 +39,7 @@ def finish(
     """Return the fit with its verdict, and the bread where the point is a maximum."""
     separation = None
     if found.status is not Status.INTERRUPTED:
-        separation = certificate(model, pmap, objective, found)
+        separation = model.separation(pmap, objective, found)
     said = None
     if separation is not None:
         found, said = replace(found, status=Status.SEPARATED), describe(model, separation)
@@ -70,6 +70,7 @@ def finish(
         flat=() if separation else tuple(flat),
         notes=(*found.notes, *(note for note in (said, wrong) if note is not None)),
         separation=separation,
+        units=0.0 if objective.rows == model.nobs else float(objective.rows),
     )
     bread = inverse_spd(factor) if fit.converged and factor is not None else None
     return fit, bread

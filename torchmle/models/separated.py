@@ -53,7 +53,7 @@ def certificate(
         if not bool(extreme.any()):
             return None
     design = next(iter(model.data.designs.values()))
-    return find_separation(design.X, signs, extreme, design.constant, _allowed(pmap, found.x, len(design.terms)))
+    return find_separation(design.X, signs, extreme, design.constant, allowed(pmap, found.x, len(design.terms)))
 
 
 def _near(data: ModelData) -> Tensor:
@@ -64,7 +64,7 @@ def _near(data: ModelData) -> Tensor:
     return (near / data.weights.values.clamp(max=1.0)).clamp(max=0.1)
 
 
-def _allowed(pmap: ParamMap, gamma: Tensor, columns: int) -> Tensor | None:
+def allowed(pmap: ParamMap, gamma: Tensor, columns: int) -> Tensor | None:
     """Return the directions in which constraints let the first predictor's coefficients run while all else is still."""
     if pmap.is_scaling:
         return None
@@ -81,10 +81,9 @@ def _allowed(pmap: ParamMap, gamma: Tensor, columns: int) -> Tensor | None:
 
 def describe(model: GenericLikelihoodModel, separation: Separation) -> str:
     """Return the sentence that names separated rows and columns."""
-    design = next(iter(model.data.designs.values()))
     return (
         f"Separation: {len(separation.rows)} of {model.nobs} rows are predicted perfectly (row "
-        f"{_labels(model, separation.rows)}) by {listing(design.terms[j] for j in separation.columns)}."
+        f"{_labels(model, separation.rows)}) by {listing(model.exog_names[j] for j in separation.columns)}."
     )
 
 

@@ -31,8 +31,6 @@ if TYPE_CHECKING:
 SAMPLE_FROM = 20_000
 """Rows above which a fit without starting values begins with a sample of the rows."""
 
-BY_PREDICTOR = "derivatives by row with respect to the linear predictors, then matrix products"
-
 AUDIT_ROWS = 500
 """Rows on which derivatives are compared with differences."""
 
@@ -136,7 +134,7 @@ def checked(
         return objective, "reverse-mode autograd of a scalar log-likelihood"
 
     if is_ready_made(model):
-        return objective, BY_PREDICTOR
+        return objective, objective.engine
 
     def rows_of(rows: slice | Tensor, working: Tensor) -> Tensor:
         assert isinstance(rows, slice)
@@ -152,7 +150,7 @@ def checked(
                 f"{what} must give each row from that row's data alone, but {reason}. Compute such quantities once "
                 "and give them as row_data."
             )
-        return objective, BY_PREDICTOR
+        return objective, objective.engine
     _offset_is_used(model, near)
     if reason is None:
         if not model.lifting:

@@ -156,6 +156,7 @@ class Fit:
     flat : for each direction that the data do not identify, the parameters that make it up.
     notes : sentences for the summary.
     separation : the rows that are predicted perfectly, and the columns that do it, if any.
+    units : how many observations there are where one has several rows (the choices of a person), else 0.
     """
 
     map: ParamMap
@@ -177,6 +178,12 @@ class Fit:
     flat: Sequence[tuple[str, ...]] = ()
     notes: Sequence[str] = ()
     separation: Separation | None = None
+    units: float = 0.0
+
+    @property
+    def observed(self) -> float:
+        """Return how many independent observations there are, which small-sample corrections count."""
+        return self.units or self.nobs
 
     @property
     def converged(self) -> bool:

@@ -56,7 +56,7 @@ def build_inference(
         working=fit.map.working(fit.gamma),
         pull=lambda matrix: fit.map.pull_outer(matrix, fit.gamma),
         jacobian=fit.map.working_jacobian(fit.gamma),
-        nobs=fit.nobs,
+        nobs=fit.observed,
         params=len(fit.gamma),
         weights=model.data.weights.kind if model.data.weights else None,
         root=fit.root,

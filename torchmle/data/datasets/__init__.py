@@ -42,7 +42,7 @@ def names() -> list[str]:
     --------
     >>> import torchmle as tm
     >>> tm.datasets.names()
-    ['anes96', 'crime1', 'filip', 'longley', 'mroz', 'wage1']
+    ['anes96', 'crime1', 'filip', 'longley', 'mroz', 'trips', 'wage1']
     """
     return sorted(_catalogue())
 

@@ -1,0 +1,228 @@
+"""Fit mixed logits: coefficients that vary over persons, by simulated maximum likelihood."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Mapping, Sequence
+from dataclasses import replace
+from typing import Any
+
+import torch
+from torch import Tensor
+
+from ...data.choice import ChoiceDesign, person_matrix
+from ...errors import OptionError, unknown
+from ...loglik.choice import ConditionalLogitObjective
+from ...loglik.draws import Draws
+from ...loglik.mixed import MixedLogitObjective
+from ...loglik.objective import Objective
+from ...loglik.persondraws import PersonDraws
+from ...optim.base import Options, Status, minimise
+from ...optim.registry import make_optimizer
+from ...params.map import ParamMap, Units
+from ..problem import VERDICT, LikelihoodProblem
+from ..request import FitRequest
+from .base import KEYWORDS, ChoiceModel
+from .layout import Randomness, lay_out, read_random
+from .results import ChoiceResults
+from .units import UnitExtras
+
+OWN = ("random", "correlated", "draws", "means", "space", "price", "generalized", "memory")
+SPREAD = 0.3
+"""What random coefficients are worth in utility at the start, as a standard deviation."""
+
+
+class MixedLogit(ChoiceModel):
+    """Fit a mixed logit: a conditional logit whose coefficients vary over persons by a law that is estimated.
+
+    ``P_n = E_b prod_t P(choice of situation t | b)``, the expectation over draws (Train 2009, chapter 6). A person
+    (``persons=``) keeps the coefficients in all situations; without persons each situation is a person.
+
+    Parameters
+    ----------
+    random : name of an attribute to the law of its coefficient: ``"normal"``, ``"lognormal"`` or ``"-lognormal"``
+        (of minus the coefficient), ``"truncated_normal"`` (above zero; ``"-truncated_normal"`` below), ``"uniform"``,
+        ``"triangular"``, ``"johnson_sb"`` or ``("johnson_sb", low, high)``.
+    correlated : True for all of them, or lists of names that are correlated among themselves.
+    draws : a number of Halton draws, or :class:`torchmle.Draws`; by default 500 Halton draws.
+    means : name of a random attribute to a formula of person variables that move its mean.
+    space : ``"preference"``, or ``"wtp"``: with ``price="..."`` the other coefficients are what a unit is worth.
+    generalized : True for the generalized mixed logit (Fiebig et al. 2010), with ``tau`` and ``gamma``.
+    memory : gigabytes that draws may take; where they need more they are drawn again in every pass.
+
+    Notes
+    -----
+    ``x`` is the mean of a normal coefficient, of the normal under a lognormal, truncated or Johnson SB one, and the
+    centre of a uniform or triangular one. ``sd:x`` is the standard deviation of the normal, ``spread:x`` half the
+    range of the others; ``chol:a:b`` are the entries of the lower triangular factor of a covariance. Signs of
+    standard deviations mean nothing; they are reported as positive.
+
+    Examples
+    --------
+    >>> import torchmle as tm
+    >>> trips = tm.datasets.load("trips")
+    >>> model = tm.MixedLogit.from_formula("chosen ~ time + cost", trips, alternatives="mode", situations="trip",
+    ...                                    persons="person", random={"time": "-lognormal"}, draws=100)
+    >>> res = model.fit()
+    >>> res.params[["time", "sd:time"]].round(1).to_dict()
+    {'time': -2.6, 'sd:time': 0.5}
+    """
+
+    by_person = True
+
+    randomness: Randomness
+    draws: Draws
+
+    def _read_own(self, own: Mapping[str, Any]) -> None:
+        for name in own:
+            if name not in OWN:
+                raise OptionError(unknown(f"argument of {type(self).__name__}:", name, [*KEYWORDS, *OWN]))
+        self._given = dict(own)
+
+    @classmethod
+    def _person_formulas(cls, own: Mapping[str, Any]) -> list[str]:
+        means = own.get("means")
+        return [str(formula) for formula in means.values()] if isinstance(means, Mapping) else []
+
+    def _install_design(self, design: ChoiceDesign, extras: UnitExtras) -> None:
+        super()._install_design(design, extras)
+        given = self._given
+        self.draws = _read_draws(given.get("draws"))
+        self.memory = _read_memory(given.get("memory", 1.0))
+        if self.ends is not None and extras.freq_weights is not None:
+            raise OptionError(
+                "freq_weights count situations, and here persons with several are the units. Repeat the persons, or "
+                "use sampling_weights by person."
+            )
+        if self.ends is None:
+            self.ends = torch.arange(1, self.nobs + 1, device=self.X.device)
+        self.W, features = self._person_variables(design, given.get("means"))
+        self.randomness = read_random(
+            design.names,
+            given.get("random"),
+            given.get("correlated", False),
+            features,
+            given.get("space", "preference"),
+            given.get("price"),
+            given.get("generalized", False),
+        )
+        self.layout, self.extra_params, self.laws = lay_out(design.names, self.randomness)
+        self.persons = torch.arange(len(self.ends), device="cpu")
+        said = f"Simulated: {self.draws.describe()}; {len(self.ends)} persons."
+        self.data = replace(self.data, notes=(*self.data.notes, said))
+
+    def _person_variables(
+        self, design: ChoiceDesign, means: Mapping[str, str] | None
+    ) -> tuple[Tensor | None, dict[str, tuple[str, ...]]]:
+        """Return the person variables that move means, and which move which."""
+        if not means:
+            return None, {}
+        if design.data is None:
+            raise OptionError("means needs data with columns; build the model with from_formula.")
+        matrices, names = [], {}
+        for name, formula in means.items():
+            found = person_matrix(formula, design.data, constant=False, dtype=design.X.dtype, device=design.X.device)
+            names[name] = found.names
+            matrices.append(found.X)
+        return torch.cat(matrices, 1), names
+
+    @property
+    def param_names(self) -> tuple[str, ...]:
+        """Return the names: attributes, what moves their means, spreads."""
+        return (*self.design.names, *self.extra_params)
+
+    def make_objective(self, pmap: ParamMap) -> Objective:
+        """Return the simulated log-likelihood."""
+        assert self.ends is not None
+        weights = self.data.weights
+        room = int(self.memory * 1e9)
+        points = PersonDraws(self.draws, self.persons, self.laws, self.X.device, self.X.dtype, room)
+        values = None if weights is None else weights.values
+        return MixedLogitObjective(self.choices, self.ends, points, self.layout, self.W, values)
+
+    def make_map(self, names: Sequence[str], units: Units = "scaled") -> ParamMap:
+        """Return the map to comparable units: spreads in those of their attribute."""
+        pmap = super().make_map(names, units)
+        if units == "raw":
+            return pmap
+        scale, sizes = pmap.scale.clone(), self.column_sizes()
+        for i, name in enumerate(names):
+            column = self.randomness.column_of(name)
+            if column is not None:
+                scale[i] = sizes[column] if self.randomness.in_units(column) else 1.0
+        return replace(pmap, scale=scale)
+
+    def start_candidates(self, pmap: ParamMap) -> list[Tensor]:
+        """Return the estimates of the conditional logit, with small spreads."""
+        values = self.randomness.start(self._without_mixing(), self.column_sizes(), SPREAD)
+        start = torch.tensor([values[name] for name in pmap.names], dtype=torch.float64, device="cpu")
+        return [self._refined(start, pmap)]
+
+    def _refined(self, start: Tensor, pmap: ParamMap) -> Tensor:
+        """Return the estimates on a tenth of the persons, spreads made positive: a start in the right basin."""
+        assert self.ends is not None
+        few = max(200, len(self.ends) // 10)
+        if len(self.ends) < 2 * few:
+            return start
+        index = torch.arange(0, len(self.ends), len(self.ends) // few, device=self.X.device)
+        problem = LikelihoodProblem(self.make_objective(pmap).take(index), pmap)
+        newton = make_optimizer("newton", Options(tol=1e-2, maxiter=30), None, {})
+        found = minimise(newton, problem, pmap.gamma_of_link(start), verdict_tol=1e-2)
+        if found.status is Status.INTERRUPTED:
+            raise KeyboardInterrupt
+        if found.status is not Status.CONVERGED:
+            return start
+        params = dict(zip(pmap.names, pmap.theta(found.x).tolist(), strict=True))
+        better = self.randomness.positive(params) or params
+        return torch.tensor([better[name] for name in pmap.names], dtype=torch.float64, device="cpu")
+
+    def _without_mixing(self) -> Tensor:
+        """Return the estimates of the conditional logit, or zeros where it has none."""
+        objective = ConditionalLogitObjective(self.choices)
+        names, sizes = self.design.names, self.column_sizes()
+        plain = ParamMap(names, names, sizes)
+        found = minimise(
+            make_optimizer("newton", Options(tol=1e-6, maxiter=50), None, {}),
+            LikelihoodProblem(objective, plain),
+            torch.zeros(len(names), dtype=torch.float64, device="cpu"),
+            verdict_tol=VERDICT[self.X.dtype],
+        )
+        if found.status is Status.INTERRUPTED:
+            raise KeyboardInterrupt
+        b = plain.theta(found.x)
+        return b if bool(torch.isfinite(b).all()) and float((b * sizes).abs().max()) < 20 else torch.zeros_like(b)
+
+    def loglikeobs(self, params: Any) -> Tensor:
+        """Return the (persons,) simulated log-likelihoods."""
+        from ..derivatives import at
+
+        pmap, gamma, objective = at(self, params)
+        return objective.values(pmap.working(gamma))
+
+    def _fit(self, request: FitRequest) -> ChoiceResults:
+        """Fit; where a spread ends negative, go on from its absolute value: with finite draws these are two maxima."""
+        found = super()._fit(request)
+        flipped = self.randomness.positive(dict(found.params))
+        if flipped is None or not math.isfinite(found.llf):
+            return found
+        held = set(request.fixed or {})
+        if any(flipped[n] != found.params[n] for n in held):
+            return found
+        again = super()._fit(replace(request, start_params=flipped, resume=None))
+        return again if again.converged or not found.converged else found
+
+
+def _read_draws(given: Any) -> Draws:
+    if given is None:
+        return Draws()
+    if isinstance(given, Draws):
+        return given
+    if isinstance(given, int) and not isinstance(given, bool):
+        return Draws(number=given)
+    raise OptionError(f"draws={given!r} must be a whole number or tm.Draws(kind, number, seed=...).")
+
+
+def _read_memory(given: Any) -> float:
+    if isinstance(given, (int, float)) and not isinstance(given, bool) and 0 <= given < math.inf:
+        return float(given)
+    raise OptionError(f"memory={given!r} must be a number of gigabytes, e.g. 1.0.")

@@ -1,0 +1,149 @@
+"""Bring choice situations to units of observation: a situation, or all those of a person."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass, fields
+from typing import Any
+
+import numpy as np
+import pandas as pd
+import torch
+from torch import Tensor
+
+from ...data.batch import ModelData
+from ...data.choice import ChoiceDesign
+from ...data.extras import ExtraInputs, Weights, named_inputs, read_extras
+from ...data.groups import encode
+from ...data.rows import Rows
+from ...errors import DataError
+
+
+@dataclass(frozen=True)
+class UnitExtras:
+    """Hold what stands beside the choices: values by situation, or column names."""
+
+    freq_weights: Any = None
+    sampling_weights: Any = None
+    groups: Any = None
+
+
+def array_design(
+    endog: Any,
+    exog: Any,
+    names: Sequence[str] | None,
+    available: Any,
+    persons: Any,
+    device: torch.device,
+    dtype: torch.dtype,
+) -> ChoiceDesign:
+    """Return the design of arrays; see :class:`ChoiceModel`."""
+    X = torch.as_tensor(np.array(exog) if not isinstance(exog, Tensor) else exog).to(device, dtype)
+    if X.ndim != 3:
+        raise DataError(f"exog has shape {tuple(X.shape)}; it must be (situations, alternatives, attributes).")
+    S, J, K = X.shape
+    chosen = _positions(endog, S, J).to(device)
+    there = None
+    if available is not None:
+        there = torch.as_tensor(np.array(available)).to(device)
+        if there.shape != (S, J):
+            raise DataError(f"available has shape {tuple(there.shape)}; it must be {(S, J)}.")
+        there = there.bool()
+        gone = ~there.gather(1, chosen[:, None])[:, 0]
+        if bool(gone.any()):
+            raise DataError(
+                f"The chosen alternative is not available in {int(gone.sum())} situations "
+                f"(situation {int(gone.nonzero()[0])})."
+            )
+        X = X.masked_fill(~there[..., None], 0.0)
+    if not bool(torch.isfinite(X).all()):
+        raise DataError(f"exog has {int((~torch.isfinite(X)).sum())} missing or infinite values where available.")
+    terms = tuple(f"x{k + 1}" for k in range(K)) if names is None else tuple(str(n) for n in names)
+    if len(terms) != K or len(set(terms)) != K:
+        raise DataError(f"names has {len(set(terms))} distinct names for {K} attributes.")
+    codes = np.arange(S) if persons is None else _lying_together(np.asarray(persons), S)
+    return ChoiceDesign(terms, X, there, chosen, torch.from_numpy(codes).to(device), 0, None)
+
+
+def _positions(endog: Any, situations: int, alternatives: int) -> Tensor:
+    y = np.asarray(endog.detach().cpu() if isinstance(endog, Tensor) else endog)
+    if y.shape != (situations,):
+        raise DataError(
+            f"endog has shape {y.shape}; it must give the chosen position in each of {situations} situations."
+        )
+    if y.dtype.kind not in "iub" and not (y.dtype.kind == "f" and np.equal(np.round(y), y).all()):
+        raise DataError(f"endog holds {y[:3].tolist()}; it must hold positions 0 .. {alternatives - 1}.")
+    if y.min() < 0 or y.max() >= alternatives:
+        raise DataError(f"endog runs from {y.min()} to {y.max()}; positions are 0 .. {alternatives - 1}.")
+    return torch.from_numpy(y.astype(np.int64))
+
+
+def _lying_together(ids: np.ndarray[Any, Any], situations: int) -> np.ndarray[Any, Any]:
+    if ids.shape != (situations,):
+        raise DataError(f"persons has shape {ids.shape}; it must be ({situations},).")
+    codes, _ = pd.factorize(ids)
+    if (np.diff(codes) < 0).any():
+        raise DataError("The situations of a person must lie together. Sort endog, exog and the others by persons.")
+    return codes.astype(np.int64)
+
+
+def unit_data(design: ChoiceDesign, extras: UnitExtras, by_person: bool) -> tuple[ModelData, Tensor | None]:
+    """Return the data of the units, and how many situations lie up to the end of each, or None if each is one."""
+    person = design.person.cpu().numpy()
+    situations = len(person)
+    codes = person if by_person else np.arange(situations)
+    last = np.flatnonzero(np.diff(codes, append=codes[-1:] + 1))
+    ends = None if len(last) == situations else torch.from_numpy(last + 1).to(design.X.device)
+    first = np.concatenate([[0], last[:-1] + 1])
+    table, index = _table(design, codes, first, by_person)
+    given = ExtraInputs(
+        **{f.name: _by_unit(getattr(extras, f.name), f.name, design, codes, first) for f in fields(extras)}
+    )
+    rows = Rows(index)
+    found, rows = read_extras(given, table, rows)
+    rows.settle("raise")
+    weights = None
+    if found.weights is not None and found.weight_kind is not None:
+        weights = Weights(found.weight_kind, torch.tensor(found.weights, dtype=design.X.dtype).to(design.X.device))
+    groups = encode(*found.groups) if found.groups else None
+    endog = torch.zeros(len(last), dtype=design.X.dtype, device=design.X.device)
+    name = "choice" if design.data is None else design.data.choice
+    data = ModelData(endog, name, {}, None, weights, groups, {}, rows, frame=table, given=named_inputs(given))
+    return data, ends
+
+
+def _table(
+    design: ChoiceDesign, codes: np.ndarray[Any, Any], first: np.ndarray[Any, Any], by_person: bool
+) -> tuple[pd.DataFrame | None, pd.Index]:
+    """Return the columns that are constant within units, a row a unit, and the labels of the units."""
+    if design.data is None:
+        return None, pd.RangeIndex(len(first))
+    long = design.data.frame
+    unit = codes[design.data.situation]
+    at = np.flatnonzero(np.diff(unit, prepend=-1))
+    heads = long.iloc[at]
+    kept = [name for name in long.columns if _is_constant(long[name], unit, at)]
+    labels = design.data.person_labels if by_person else design.data.labels
+    return heads[kept].set_axis(labels), labels
+
+
+def _is_constant(column: pd.Series, unit: np.ndarray[Any, Any], at: np.ndarray[Any, Any]) -> bool:
+    values = pd.factorize(column)[0] if column.dtype.kind not in "iufb" else column.to_numpy()
+    first = values[at][unit - unit[0]] if len(at) else values
+    return bool(((values == first) | (pd.isna(values) & pd.isna(first))).all())
+
+
+def _by_unit(
+    value: Any, what: str, design: ChoiceDesign, codes: np.ndarray[Any, Any], first: np.ndarray[Any, Any]
+) -> Any:
+    """Return values by unit for values by situation; they must be the same in all situations of a unit."""
+    if value is None or isinstance(value, str):
+        return value
+    plain = value.detach().cpu().numpy() if isinstance(value, Tensor) else value
+    array = np.asarray(plain if design.data is None else design.data.by_situation(plain, what))
+    if array.shape != codes.shape:
+        raise DataError(f"{what} has shape {array.shape}; there are {len(codes)} situations and {len(first)} units.")
+    by_unit = array[first]
+    if (by_unit[codes] != array).any():
+        raise DataError(f"{what} varies between the choices of a person, which are one observation. Give one a person.")
+    return by_unit
