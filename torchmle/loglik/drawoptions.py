@@ -15,7 +15,7 @@ KINDS = {
     "mlhs": "MLHS",
     "gauss_hermite": "Gauss-Hermite",
 }
-_NUMBER = {"sobol": 512, "gauss_hermite": 15}
+_NUMBER = {"sobol": 512, "gauss_hermite": 30}
 _OWN: dict[str, dict[str, Any]] = {  # options that only some kinds have, with their defaults
     "halton": {"scramble": True, "skip": 100, "leap": 1},
     "sobol": {"scramble": True},
@@ -82,5 +82,5 @@ def _check_meaning(kind: str, number: int, seed: int, antithetic: object, scramb
     if kind == "gauss_hermite" and number > _MOST_NODES:
         raise OptionError(
             f"number={number} is the number of nodes a dimension with gauss_hermite, at most {_MOST_NODES}; "
-            "15 integrate polynomials up to degree 29 exactly."
+            "30 integrate polynomials up to degree 59 exactly."
         )

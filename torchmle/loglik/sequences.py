@@ -27,6 +27,7 @@ SOBOL_BITS = torch.quasirandom.SobolEngine.MAXBIT
 """Bits of a Sobol number; 2 to this power is the length of the sequence."""
 
 _ROOM = 32  # tables are so many runs long: one run in so many has a multiple of B inside and takes the slow way
+_MOST = 2**17  # entries of a table from which on it takes more time to make than it saves
 
 
 @dataclass(frozen=True, eq=False)
@@ -76,7 +77,7 @@ def halton(base: int, number: int, key: tuple[int, int] | None) -> Sequence:
     permutation a digit: Owen (2017), "A randomized Halton algorithm in R". Digits beyond the last are a half cell.
     """
     digits = _length(base, HALTON_RESOLUTION)
-    lower = min(_length(base, _ROOM * number), digits)
+    lower = min(_length(base, min(_ROOM * number, _MOST)), digits)
     orders = np.tile(np.arange(base), (digits, 1))
     if key is not None:
         orders = stream(*key).permuted(orders, axis=1)
@@ -94,7 +95,7 @@ def sobol(dims: int, number: int, seed: int | None) -> tuple[list[Sequence], Int
     """
     engine = torch.quasirandom.SobolEngine(dims, scramble=seed is not None, seed=seed)  # type: ignore[no-untyped-call]
     directions = engine.sobolstate.numpy()
-    lower = min((_ROOM * number - 1).bit_length(), SOBOL_BITS)
+    lower = _length(2, min(_ROOM * number, _MOST))
     index = np.arange(2**lower)
     gray = index ^ (index >> 1)
     return [
