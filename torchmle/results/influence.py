@@ -19,10 +19,11 @@ class Flip:
     Attributes
     ----------
     name, what : the parameter, and ``"sign"`` or ``"significance"``.
-    rows : labels of the rows (or clusters) left out, the most influential first; empty where no set was found.
+    rows : labels of the rows (or clusters) left out, the most influential first; empty where no set was found. A row of
+        ``freq_weights`` stands there once for each observation left out.
     estimate, pvalue : of all rows.
     estimate_without, pvalue_without : of the refit without them; NaN where no set was found.
-    total : how many rows, or clusters, there are.
+    total : how many rows (observations under ``freq_weights``), or clusters, there are.
     """
 
     name: str
@@ -58,15 +59,20 @@ class Flip:
 class Influence:
     """Hold the change of the estimates when each row, or each cluster, is left out.
 
+    A unit without which some parameter is not identified, or the log-likelihood not concave at the estimates, has NaN.
+
     Attributes
     ----------
     params_without : (G, K) estimates without each, by one Newton step (exact for least squares).
-    estimates, bse : estimates of the fit and their nonrobust errors.
-    leverage : trace of ``A^-1 A_i`` with information A; for one predictor the diagonal of the hat matrix.
-    cooks_distance : ``(b - b_(i))' V^-1 (b - b_(i)) / K`` with nonrobust V (Cook 1977).
-    sigma_without, residuals : of least squares in closed form: s without each row, and its residual over s; else None.
-    exact : whether leverages were taken into account in the step.
+    estimates : those of the fit.
+    bse : (K,) errors that changes are measured by: nonrobust ones, under ``sampling_weights`` those of the fit.
+    leverage : (G,) trace of ``A^-1 A_i`` with information A; for one predictor the diagonal of the hat matrix. They add
+        up to the number of free parameters.
+    cooks_distance : (G,) ``(b - b_(i))' V^-1 (b - b_(i)) / F``, V as for ``bse``, F free parameters (Cook 1977).
+    sigma_without, residuals : of rows of least squares in closed form: s without each, and its residual over s.
+    sigma : s of least squares, else 1.
     search : looks for the rows that flip a conclusion.
+    notes : what to know about these numbers.
 
     Examples
     --------
@@ -84,7 +90,6 @@ class Influence:
     sigma_without: FloatArray | None
     residuals: FloatArray | None
     sigma: float
-    exact: bool
     search: Callable[[str, str, float], Flip]
     notes: tuple[str, ...] = ()
 
@@ -117,8 +122,8 @@ class Influence:
     def _least_squares(self) -> tuple[FloatArray, FloatArray]:
         if self.residuals is None or self.sigma_without is None:
             raise UndefinedStatisticError(
-                "Studentized residuals and dffits are defined for rows of least squares in closed form; use "
-                "cooks_distance and dfbetas."
+                "Studentized residuals and dffits are defined for single rows of least squares in closed form, but not "
+                "under sampling_weights. Use cooks_distance and dfbetas."
             )
         return self.residuals, self.sigma_without
 
