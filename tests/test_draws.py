@@ -5,6 +5,7 @@ import math
 from contextlib import nullcontext
 from dataclasses import FrozenInstanceError, asdict, replace
 from fractions import Fraction
+from types import SimpleNamespace
 
 import mpmath as mp
 import numpy as np
@@ -138,6 +139,15 @@ def test_a_shift_moves_all_persons_alike():
     shift = (tm.Draws("halton", 50, scramble="shift", seed=3).uniforms(range(20), 3) - plain) % 1
     assert (shift.amax((0, 1)) - shift.amin((0, 1)) < 1e-14).all()
     assert len(set(shift[0, 0].tolist())) == 3
+
+
+def test_no_uniform_is_on_the_edge(monkeypatch):
+    """Scrambled digits end in half a cell, and a sum that a shift makes 1 becomes the smallest number."""
+    cells = tm.Draws("halton", 1000, seed=8).uniforms(range(20), 1) * 2.0**40
+    assert (cells - cells.floor() == 0.5).all()
+    monkeypatch.setattr("torchmle.loglik.draws.stream", lambda *key: SimpleNamespace(random=lambda: 0.5))
+    shifted = tm.Draws("halton", 3, scramble="shift", skip=0).uniforms([0], 1).ravel()  # 1/2, 1/4, 3/4
+    assert shifted.tolist() == [2.0**-53, 0.75, 0.25]
 
 
 @pytest.mark.parametrize("seed", [0, 1, 2])
