@@ -12,6 +12,15 @@ from .outcomes import Expectation
 from .predictors import LinearPredictorModel
 from .support import require_counts
 
+WHOLE = 2.0**53
+"""Mean above which float64 does not tell a count from the next; torch's draws turn negative above 2^63."""
+
+
+def _poisson(mean: Tensor, generator: torch.Generator) -> Tensor:
+    """Return Poisson draws, NaN where the mean is too large for counts."""
+    drawn = torch.poisson(torch.where(mean < WHOLE, mean, torch.zeros_like(mean)), generator=generator)
+    return torch.where(mean < WHOLE, drawn, torch.full_like(drawn, torch.nan))
+
 
 class Poisson(LinearPredictorModel):
     """Fit a Poisson regression: ``E(y) = exp(eta)``.
@@ -52,7 +61,7 @@ class Poisson(LinearPredictorModel):
 
     def simulate_endog(self, *etas: Tensor, generator: torch.Generator) -> Tensor:
         """Return Poisson draws."""
-        return torch.poisson(torch.exp(etas[0]), generator=generator)
+        return _poisson(torch.exp(etas[0]), generator)
 
     def saturated(self, y: Tensor, *etas: Tensor) -> Tensor:
         """Return the log-probability at ``mu = y``."""
@@ -107,7 +116,7 @@ class NegativeBinomial(LinearPredictorModel):
         """Return Poisson draws whose means are gamma distributed about mu with variance ``alpha mu^2``."""
         size = torch.exp(-etas[1])
         mixed = torch._standard_gamma(size, generator=generator) * torch.exp(etas[0] + etas[1])
-        return torch.poisson(mixed, generator=generator)
+        return _poisson(mixed, generator)
 
     def saturated(self, y: Tensor, *etas: Tensor) -> Tensor:
         """Return the log-probability at ``mu = y``, for the same alpha."""

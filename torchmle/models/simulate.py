@@ -36,7 +36,7 @@ class Simulated:
         )
 
     def simulate(self, params: Any, n: int | None = None, seed: int = 0) -> pd.Series | pd.DataFrame:
-        """Draw responses for the rows in use.
+        """Draw responses for the rows in use: one a row, whatever its weight; ``var_weights`` divide its variance.
 
         Parameters
         ----------
@@ -61,11 +61,12 @@ class Simulated:
         >>> int(model.simulate({"Intercept": -0.8, "pcnv": -0.4}, seed=1).max())
         4
         """
+        state = check_seed(seed)
         with engine():
             predictors = predictors_at(self, params)
             labels, name = self.data.rows.labels, self.data.endog_name
             count = 1 if n is None else check_count(n)
-            drawn = np.column_stack([draw(self, predictors, seed, number).numpy() for number in range(count)])
+            drawn = np.column_stack([draw(self, predictors, state, number).numpy() for number in range(count)])
         if n is None:
             return pd.Series(drawn[:, 0], index=labels, name=name)
         return pd.DataFrame(drawn, index=labels)

@@ -141,12 +141,14 @@ def _in_units(task: Task) -> _Units:
         at = stop
     known = [model.data.offset, *(model.known_part(j) for j in range(1, len(columns)))]
     offsets = tuple(None if o is None else o[task.rows] for o in known)
-    density = _residuals(model) if task.closed else _density(model)
+    density = _residuals(model) if task.closed else set_density(model)
     sets = Sets(task.rows, weights, tuple(columns), offsets, task.endog, density)
     return _Units(sets, joined.expand(len(task.rows), -1, -1), size)
 
 
-def _density(model: LinearPredictorModel) -> SetDensity:
+def set_density(model: LinearPredictorModel) -> SetDensity:
+    """Return the log-density of a model on sets of its rows."""
+
     def density(rows: Tensor, etas: list[Tensor], endog: Tensor | None) -> Tensor:
         part = model.take(rows.reshape(-1))
         if endog is not None:

@@ -39,45 +39,22 @@ class Study:
 
 def mean_score(subject: Subject) -> Finding:
     """Prove that the score at the true parameters has mean zero on data simulated from them."""
-    return _zero_mean("mean score", study(subject).scores, subject.close)
+    return mean_scores(study(subject), subject.close)
 
 
 def information(subject: Subject) -> Finding:
     """Prove the information equality on simulated data: outer products of scores have the mean of minus the Hessian."""
-    equality = study(subject).equality
-    if equality is None:
-        raise NotApplicableError("a scalar loglike has no rows")
-    rows, columns = np.triu_indices(equality.shape[1])
-    return _zero_mean("information equality", equality[:, rows, columns], subject.close)
+    return information_equality(study(subject), subject.close)
 
 
 def recovery(subject: Subject) -> Finding:
     """Prove that fits recover the true parameters: errors over standard errors have mean 0 and mean square 1."""
-    z, sample = study(subject).z, _small_sample(subject)
-    known = ~np.isnan(z).any(axis=1)
-    count = int(known.sum())
-    if count < SETS // 2:
-        return Finding(False, f"only {count} of {SETS} fits converged")
-    off = np.abs(z[known].mean(axis=0)).max()
-    squares = (z[known] ** 2).mean(axis=0)
-    tail = FIVE_SIGMA / (2 * z.shape[1])
-    low, high = (float(stats.chi2.ppf(p, count)) / count for p in (tail, 1 - tail))
-    low, high = low / (1 + sample), high * (1 + sample)
-    inside = bool((squares >= low).all() and (squares <= high).all())
-    return all_of(
-        bounded("mean of (estimate - truth) / bse", float(off), 5 / math.sqrt(count) + math.sqrt(sample)),
-        Finding(inside, f"mean squares {squares.min():.2f} to {squares.max():.2f} (band {low:.2f} to {high:.2f})"),
-    )
+    return recovered(study(subject).z, _small_sample(subject))
 
 
 def coverage(subject: Subject) -> Finding:
     """Prove that 95 % intervals cover the true parameters as often as a binomial allows."""
-    z = study(subject).z
-    covered = (np.abs(z) <= special.ndtri(0.975)).sum(axis=0)  # a fit that failed covers nothing
-    level, tail = max(0.0, 0.95 - _small_sample(subject)), BAND / (2 * z.shape[1])
-    low, high = stats.binom.ppf(tail, SETS, level), stats.binom.ppf(1 - tail, SETS, 0.95)
-    inside = bool((covered >= low).all() and (covered <= high).all())
-    return Finding(inside, f"{covered.min()} to {covered.max()} of {SETS} intervals cover (band {low:g} to {high:g})")
+    return covered(study(subject).z, _small_sample(subject))
 
 
 def study(subject: Subject) -> Study:
@@ -107,13 +84,73 @@ def _run(subject: Subject) -> Study:
     return Study(np.array(scores), np.array(equality) if equality else None, np.array(z))
 
 
+# ---- what a study says
+
+
+def mean_scores(found: Study, rounding: float) -> Finding:
+    """Return whether the scores have mean zero."""
+    return _zero_mean("mean score", found.scores, rounding)
+
+
+def information_equality(found: Study, rounding: float) -> Finding:
+    """Return whether outer products of scores have the mean of minus the Hessian.
+
+    Raises
+    ------
+    NotApplicableError
+        For a likelihood without rows.
+    """
+    if found.equality is None:
+        raise NotApplicableError("a scalar loglike has no rows")
+    rows, columns = np.triu_indices(found.equality.shape[1])
+    return _zero_mean("information equality", found.equality[:, rows, columns], rounding)
+
+
+def recovered(z: FloatArray, sample: float) -> Finding:
+    """Return whether errors over standard errors, (R, K), have mean 0 and mean square 1.
+
+    Parameters
+    ----------
+    sample : K / n, the order of what normal approximations err.
+    """
+    known = ~np.isnan(z).any(axis=1)
+    count = int(known.sum())
+    if count < len(z) // 2:
+        return Finding(False, f"only {count} of {len(z)} fits converged")
+    off = np.abs(z[known].mean(axis=0)).max()
+    squares = (z[known] ** 2).mean(axis=0)
+    tail = FIVE_SIGMA / (2 * z.shape[1])
+    low, high = (float(stats.chi2.ppf(p, count)) / count for p in (tail, 1 - tail))
+    low, high = low / (1 + sample), high * (1 + sample)
+    inside = bool((squares >= low).all() and (squares <= high).all())
+    return all_of(
+        bounded("mean of (estimate - truth) / bse", float(off), 5 / math.sqrt(count) + math.sqrt(sample)),
+        Finding(inside, f"mean squares {squares.min():.2f} to {squares.max():.2f} (band {low:.2f} to {high:.2f})"),
+    )
+
+
+def covered(z: FloatArray, sample: float) -> Finding:
+    """Return whether 95 % intervals cover the truth as often as a binomial allows."""
+    hits, sets = (np.abs(z) <= special.ndtri(0.975)).sum(axis=0), len(z)  # a fit that failed covers nothing
+    level, tail = max(0.0, 0.95 - sample), BAND / (2 * z.shape[1])
+    low, high = stats.binom.ppf(tail, sets, level), stats.binom.ppf(1 - tail, sets, 0.95)
+    inside = bool((hits >= low).all() and (hits <= high).all())
+    return Finding(inside, f"{hits.min()} to {hits.max()} of {sets} intervals cover (band {low:g} to {high:g})")
+
+
 def _zero_mean(what: str, samples: FloatArray, rounding: float) -> Finding:
     """Return whether all means are zero within five standard errors (Student's t for that many data sets)."""
-    means = samples.mean(axis=0)
-    errors = samples.std(axis=0, ddof=1) / math.sqrt(len(samples))
-    t = np.where(np.abs(means) <= rounding, 0.0, means / np.where(errors > 0, errors, 1e-300))
+    t = t_of_means(samples, rounding)
     bound = float(special.stdtrit(len(samples) - 1, 1 - FIVE_SIGMA / (2 * samples.shape[1])))
     return bounded(f"{what}, mean over {len(samples)} data sets", largest(t), bound, "standard errors")
+
+
+def t_of_means(samples: FloatArray, rounding: float = 0.0) -> FloatArray:
+    """Return means over their standard errors, 0 for means that are rounding."""
+    means = samples.mean(axis=0)
+    errors = samples.std(axis=0, ddof=1) / math.sqrt(len(samples))
+    t: FloatArray = np.where(np.abs(means) <= rounding, 0.0, means / np.where(errors > 0, errors, 1e-300))
+    return t
 
 
 def _small_sample(subject: Subject) -> float:
