@@ -58,7 +58,8 @@ class ChoiceReport:
         lines = [f"Choice situations: {self.situations}, with {size} of {len(self.table)} alternatives"]
         if self.persons is not None and self.per_person is not None:
             least, mean, most = self.per_person
-            lines.append(f"Persons: {self.persons}, with {least} to {most} situations each (mean {mean:.2f})")
+            each = f"{least}" if least == most else f"{least} to {most} (mean {mean:.2f})"
+            lines.append(f"Persons: {self.persons}, with {each} situations each")
         return lines
 
     def _notes(self) -> list[str]:
