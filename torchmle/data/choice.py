@@ -224,7 +224,8 @@ def _identified(X: Tensor, columns: Sequence[Column], data: ChoiceData, base: An
     """Return the columns that differences within situations identify; say which are not, or have no estimate."""
     cells = torch.from_numpy(data.situation * X.shape[1] + data.alternative)
     rows = X.flatten(0, 1) if len(cells) == X.shape[0] * X.shape[1] else X.flatten(0, 1)[cells]
-    differences = rows - rows[torch.from_numpy(data.starts[data.situation])]
+    first = rows[torch.from_numpy(data.starts[data.situation])]
+    differences = torch.sub(rows, first, out=first)
     fixed = (differences == 0).all(0).tolist()
     still = [c.name for c, same in zip(columns, fixed, strict=True) if same and c.part == GENERIC]
     if still:
