@@ -28,7 +28,8 @@ class Randomness:
 
     Attributes
     ----------
-    names : of the K attributes.
+    names : of the attributes of the formula, then of error components, which have no mean.
+    means : how many have one.
     laws : by attribute, of random coefficients, in the order of the attributes.
     blocks : attributes that are correlated among themselves.
     features : by attribute, person variables that move the mean.
@@ -37,6 +38,7 @@ class Randomness:
     """
 
     names: tuple[str, ...]
+    means: int
     laws: Mapping[str, Law]
     blocks: tuple[tuple[str, ...], ...]
     features: Mapping[str, tuple[str, ...]]
@@ -64,7 +66,7 @@ class Randomness:
         worth = max(-float(b[self.names.index(self.price)]), 1e-3) if self.price else 1.0
         for k, name in enumerate(self.names):
             law, size = self.laws.get(name, Law("fixed")), float(sizes[k])
-            value = worth if name == self.price else float(b[k]) / worth
+            value = worth if name == self.price else float(b[k]) / worth if k < self.means else 0.0
             found[name] = _index(law, value, 0.1 / size)
             width = spread / (size * worth) if law.name not in ("lognormal", "johnson_sb") else 0.5
             if name == self.price and law.name != "lognormal":
@@ -111,6 +113,7 @@ def chol_names(block: Sequence[str]) -> list[str]:
 
 def read_random(
     names: tuple[str, ...],
+    components: tuple[str, ...],
     random: Any,
     correlated: Any,
     features: Mapping[str, tuple[str, ...]],
@@ -122,12 +125,13 @@ def read_random(
     if random is not None and not isinstance(random, Mapping):
         raise OptionError(f"random={random!r} must be a dict from attributes to laws, e.g. {{'time': 'normal'}}.")
     given = dict(random or {})
-    if not given and not generalized:
+    if not given and not components and not generalized:
         raise OptionError("random=... must name at least one attribute; without any, use tm.ConditionalLogit.")
     for name in (*given, *features):
         if name not in names:
             raise OptionError(unknown("attribute in random or means:", name, names))
     laws = {name: _law(name, given[name]) for name in names if name in given}
+    laws |= {name: Law("normal") for name in components}
     for name in features:
         if name not in laws:
             raise OptionError(f"means has {name!r}, which is not in random. Interact it in the formula instead.")
@@ -139,7 +143,13 @@ def read_random(
         _check_price(price, names, laws)
     if generalized and (space == "wtp" or any(law.name != "normal" for law in laws.values())):
         raise OptionError("generalized=True takes normal coefficients in preference space only.")
-    return Randomness(names, laws, _blocks(correlated, laws), features, space, price, bool(generalized))
+    if components and (space == "wtp" or generalized):
+        raise OptionError(
+            "components are error components of utility in preference space; leave space and generalized out."
+        )
+    return Randomness(
+        (*names, *components), len(names), laws, _blocks(correlated, laws), features, space, price, bool(generalized)
+    )
 
 
 def _law(name: str, given: Any) -> Law:
@@ -190,12 +200,15 @@ def _blocks(correlated: Any, laws: Mapping[str, Law]) -> tuple[tuple[str, ...], 
     return tuple(tuple(sorted(block, key=order.index)) for block in blocks)
 
 
-def lay_out(names: tuple[str, ...], random: Randomness) -> tuple[Layout, tuple[str, ...], tuple[str, ...]]:
+def lay_out(random: Randomness) -> tuple[Layout, tuple[str, ...], tuple[str, ...]]:
     """Return the layout, the names of the parameters after the attributes', and the standard laws of the draws."""
-    whole = random.space == "wtp" or random.generalized
+    names, whole = random.names, random.space == "wtp" or random.generalized
     columns = [k for k, name in enumerate(names) if whole or name in random.laws]
     members = [names[k] for k in columns]
-    slots = {name: Slot(members.index(name)) if name in members else Slot(column=k) for k, name in enumerate(names)}
+    slots = {
+        name: Slot(members.index(name)) if name in members else Slot(column=k)
+        for k, name in enumerate(names[: random.means])
+    }
     all_features = [(name, f) for name in random.features for f in random.features[name]]
     for at, (name, feature) in enumerate(all_features):
         slots[f"mean:{name}:{feature}"] = Slot(members.index(name), 1 + at)
@@ -226,7 +239,7 @@ def lay_out(names: tuple[str, ...], random: Randomness) -> tuple[Layout, tuple[s
     mixing = _mixing(random, members, spreads, len(laws) - 1)
     plain = tuple(k for k in range(len(names)) if k not in columns)
     layout = Layout(tuple(slots.values()), tuple(columns), plain, mixing, len(all_features))
-    return layout, tuple(list(slots)[len(names) :]), tuple(laws)
+    return layout, tuple(list(slots)[random.means :]), tuple(laws)
 
 
 def _mixing(random: Randomness, members: list[str], spreads: dict[int, tuple[int, int]], last: int) -> Mixing:

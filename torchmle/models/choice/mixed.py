@@ -10,7 +10,7 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from ...data.choice import ChoiceDesign, person_matrix
+from ...data.choice import ChoiceDesign, choice_design, person_matrix
 from ...errors import OptionError, unknown
 from ...loglik.choice import ConditionalLogitObjective
 from ...loglik.draws import Draws
@@ -27,7 +27,7 @@ from .layout import Randomness, lay_out, read_random
 from .results import ChoiceResults
 from .units import UnitExtras
 
-OWN = ("random", "correlated", "draws", "means", "space", "price", "generalized", "memory")
+OWN = ("random", "correlated", "components", "draws", "means", "space", "price", "generalized", "memory")
 SPREAD = 0.3
 """What random coefficients are worth in utility at the start, as a standard deviation."""
 
@@ -44,6 +44,8 @@ class MixedLogit(ChoiceModel):
         (of minus the coefficient), ``"truncated_normal"`` (above zero; ``"-truncated_normal"`` below), ``"uniform"``,
         ``"triangular"``, ``"johnson_sb"`` or ``("johnson_sb", low, high)``.
     correlated : True for all of them, or lists of names that are correlated among themselves.
+    components : formula of attributes with a normal coefficient of mean zero, ``"non_ev + non_cng"``: error components,
+        by which alternatives that share an attribute are correlated.
     draws : a number of Halton draws, or :class:`torchmle.Draws`; by default 500 Halton draws.
     means : name of a random attribute to a formula of person variables that move its mean.
     space : ``"preference"``, or ``"wtp"``: with ``price="..."`` the other coefficients are what a unit is worth.
@@ -81,8 +83,9 @@ class MixedLogit(ChoiceModel):
 
     @classmethod
     def _person_formulas(cls, own: Mapping[str, Any]) -> list[str]:
-        means = own.get("means")
-        return [str(formula) for formula in means.values()] if isinstance(means, Mapping) else []
+        means, components = own.get("means"), own.get("components")
+        texts = [str(formula) for formula in means.values()] if isinstance(means, Mapping) else []
+        return texts if components is None else [*texts, f"~ {components}"]
 
     def _install_design(self, design: ChoiceDesign, extras: UnitExtras) -> None:
         super()._install_design(design, extras)
@@ -97,8 +100,10 @@ class MixedLogit(ChoiceModel):
         if self.ends is None:
             self.ends = torch.arange(1, self.nobs + 1, device=self.X.device)
         self.W, features = self._person_variables(design, given.get("means"))
+        components = self._components(design, given.get("components"))
         self.randomness = read_random(
             design.names,
+            components,
             given.get("random"),
             given.get("correlated", False),
             features,
@@ -106,10 +111,31 @@ class MixedLogit(ChoiceModel):
             given.get("price"),
             given.get("generalized", False),
         )
-        self.layout, self.extra_params, self.laws = lay_out(design.names, self.randomness)
+        self.layout, self.extra_params, self.laws = lay_out(self.randomness)
         self.persons = torch.arange(len(self.ends), device="cpu")
         said = f"Simulated: {self.draws.describe()}; {len(self.ends)} persons."
         self.data = replace(self.data, notes=(*self.data.notes, said))
+
+    def _components(self, design: ChoiceDesign, text: Any) -> tuple[str, ...]:
+        """Append the attributes of error components to those of the formula, and return their names."""
+        if text is None:
+            return ()
+        if design.data is None or not isinstance(text, str):
+            raise OptionError(f"components={text!r} must be a formula of columns, 'a + b', of a model with a formula.")
+        own = choice_design(
+            f"{design.data.choice} ~ {text} | 0",
+            design.data,
+            base=design.base,
+            dtype=design.X.dtype,
+            device=design.X.device,
+            context=design.context,
+            collinear="raise",
+        )
+        twice = [name for name in own.names if name in design.names]
+        if twice:
+            raise OptionError(f"{twice[0]!r} is in the formula already; make it random={{{twice[0]!r}: 'normal'}}.")
+        self.X = torch.cat([self.X, own.X], 2)
+        return own.names
 
     def _person_variables(
         self, design: ChoiceDesign, means: Mapping[str, str] | None
@@ -178,8 +204,9 @@ class MixedLogit(ChoiceModel):
 
     def _without_mixing(self) -> Tensor:
         """Return the estimates of the conditional logit, or zeros where it has none."""
-        objective = ConditionalLogitObjective(self.choices)
-        names, sizes = self.design.names, self.column_sizes()
+        names = self.design.names
+        objective = ConditionalLogitObjective(replace(self.choices, X=self.X[:, :, : len(names)]))
+        sizes = self.column_sizes()[: len(names)]
         plain = ParamMap(names, names, sizes)
         found = minimise(
             make_optimizer("newton", Options(tol=1e-6, maxiter=50), None, {}),
