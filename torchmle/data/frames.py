@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import warnings
+from collections import Counter
 from collections.abc import Iterable, Mapping
 from typing import Any
 
@@ -57,8 +58,9 @@ def frame_index(data: Any) -> pd.Index:
 def check_columns(data: Any, wanted: Iterable[str], where: str) -> None:
     """Raise if a wanted column is absent or stands twice in the frame."""
     have = column_names(data)
+    times = Counter(have)
     for name in wanted:
-        count = sum(c == name for c in have)
+        count = times[name]
         if count == 0:
             raise DataError(
                 f"{where} uses {name!r}, which is no column of the data.{nearest(name, map(str, have))} "

@@ -12,6 +12,7 @@ import pandas as pd
 import torch
 from torch import Tensor
 
+from ..data.vectors import FloatArray
 from ..errors import ConvergenceWarning, TorchmleError, listing, unheard, warn
 from ..optim.base import Status
 from ..progress import ProgressLine
@@ -35,14 +36,22 @@ COMMON = {"cov_type", "cov_kwds", "use_t", "disp", "progress"}
 """Arguments of ``fit`` with which fits can be done together; so can those with Newton's method by name."""
 
 
+@dataclass(frozen=True, eq=False)
+class _Row:
+    """Hold what one fit gives: (K,) arrays in the order of its names, and log-likelihood, count, degrees of freedom."""
+
+    names: tuple[str, ...]
+    params: FloatArray
+    bse: FloatArray
+    df: FloatArray
+    numbers: tuple[float, float, float]
+
+
 @dataclass(eq=False)
 class _Table:
     """Collect what fits give, by position."""
 
-    params: dict[int, pd.Series] = field(default_factory=dict)
-    bse: dict[int, pd.Series] = field(default_factory=dict)
-    df: dict[int, pd.Series] = field(default_factory=dict)
-    numbers: dict[int, tuple[float, float, float]] = field(default_factory=dict)  # llf, nobs, df_resid
+    rows: dict[int, _Row] = field(default_factory=dict)
     causes: dict[int, str] = field(default_factory=dict)
     errors: list[TorchmleError] = field(default_factory=list)
     names: dict[str, None] = field(default_factory=dict)
@@ -61,7 +70,7 @@ def run_plan(plan: Plan, name: str, fit: Mapping[str, Any], progress: bool | Non
             cov_type = default_cov(like, fit.get("cov_type"))
             _check_fit(like, cov_type, fit)
             _do_together(plan, job, fit, cov_type, table)
-        left = [i for i in range(len(plan.keys)) if i not in table.params and i not in table.causes]
+        left = [i for i in range(len(plan.keys)) if i not in table.rows and i not in table.causes]
         _do_alone(plan, left, fit, table, ProgressLine(progress), name)
     if len(table.errors) == len(plan.keys) and len(set(map(str, table.errors))) == 1:
         raise table.errors[0]  # it is not this or that fit, but what is asked
@@ -96,19 +105,19 @@ def _do_together(plan: Plan, job: Job, fit: Mapping[str, Any], cov_type: str, ta
     table.names |= dict.fromkeys(names)
     table.untested |= dict.fromkeys(untested)
     table.use_t = source.use_t
-    index, checked = pd.Index(names), source.model.ready_made  # type: ignore[attr-defined]
+    checked = source.model.ready_made  # type: ignore[attr-defined]
     for members, batch in batches:
-        bse = batch.covariance.diagonal(dim1=1, dim2=2).clamp(min=0.0).sqrt()
         for r in batch.sound.nonzero()[:, 0].tolist():
-            number = job.numbers[members[r]]
-            params, error = pd.Series(batch.theta[r].numpy(), index), pd.Series(bse[r].numpy(), index)
-            if not checked:
-                if not _agrees(plan, number, fit, params, error):
-                    return
-                checked = True
-            table.params[number], table.bse[number] = params, error
-            table.df[number] = pd.Series(float(batch.df[r]), index)
-            table.numbers[number] = (float(batch.llf[r]), float(batch.nobs[r]), float(batch.df[r]))
+            number, row = job.numbers[members[r]], _row(names, batch, r)
+            if not checked and not _agrees(plan, number, fit, row):
+                return
+            checked, table.rows[number] = True, row
+
+
+def _row(names: tuple[str, ...], batch: Batch, r: int) -> _Row:
+    df = float(batch.df[r])
+    numbers = (float(batch.llf[r]), float(batch.nobs[r]), df)
+    return _Row(names, batch.theta[r].numpy(), batch.bse[r].numpy(), np.full(len(names), df), numbers)
 
 
 def _source(plan: Plan, job: Job, fit: Mapping[str, Any], cov_type: str) -> Results | None:
@@ -177,14 +186,14 @@ def _task(plan: Plan, job: Job, source: Results, members: list[int]) -> Task:
     return Task(source, rows, own, None if job.endog is None else job.endog[members], weights, kind)
 
 
-def _agrees(plan: Plan, number: int, fit: Mapping[str, Any], params: pd.Series, bse: pd.Series) -> bool:
+def _agrees(plan: Plan, number: int, fit: Mapping[str, Any], row: _Row) -> bool:
     """Return whether a fit by itself gives the same."""
     try:
         with _silent():
             one = plan.build(number).fit(**fit)
     except TorchmleError:
         return False
-    return bool(one.converged and (np.abs(one.params - params) <= AGREE * one.bse + 1e-12).all())
+    return bool(one.converged and (np.abs(one.params - row.params) <= AGREE * one.bse + 1e-12).all())
 
 
 # ---- one by one
@@ -220,8 +229,8 @@ def _keep(table: _Table, number: int, found: Results) -> None:
     table.names |= dict.fromkeys(found.names)
     table.untested |= dict.fromkeys(found.names[i] for i in found.fit.map.untested)
     table.use_t = found.use_t
-    table.params[number], table.bse[number], table.df[number] = found.params, found.bse, found.df_params
-    table.numbers[number] = (found.llf, found.nobs, found.df_resid)
+    params, bse, df = (s.to_numpy(dtype=np.float64) for s in (found.params, found.bse, found.df_params))
+    table.rows[number] = _Row(found.names, params, bse, df, (found.llf, found.nobs, found.df_resid))
 
 
 def _alone(plan: Plan, number: int, fit: Mapping[str, Any]) -> Results | TorchmleError | str:
@@ -280,24 +289,20 @@ def _tell(table: _Table, plan: Plan, name: str) -> None:
 
 def _collected(table: _Table, plan: Plan, name: str, cov_type: str, single: Callable[[Any], Results]) -> ManyResults:
     keys, count = plan.keys, len(plan.keys)
-
-    def frame(rows: Mapping[int, pd.Series]) -> pd.DataFrame:
-        out = np.full((count, len(table.names)), np.nan)
-        places = {n: j for j, n in enumerate(table.names)}
-        for i, row in rows.items():
-            out[i, [places[n] for n in row.index]] = row.to_numpy()
-        return pd.DataFrame(out, index=keys, columns=pd.Index(list(table.names)))
-
-    numbers = np.full((count, 3), np.nan)
-    for i, values in table.numbers.items():
-        numbers[i] = values
+    places = {n: j for j, n in enumerate(table.names)}
+    values, numbers = np.full((3, count, len(places)), np.nan), np.full((count, 3), np.nan)
+    for i, row in table.rows.items():
+        at = [places[n] for n in row.names]
+        values[0, i, at], values[1, i, at], values[2, i, at] = row.params, row.bse, row.df
+        numbers[i] = row.numbers
+    params, bse = (pd.DataFrame(v, index=keys, columns=pd.Index(list(places))) for v in values[:2])
     llf, nobs, df_resid = (pd.Series(numbers[:, j], index=keys) for j in range(3))
-    converged = pd.Series([i in table.params for i in range(count)], index=keys)
-    causes = {keys[i]: table.causes[i] for i in sorted(table.causes)}
-    params = frame(table.params)
+    converged = pd.Series([i in table.rows for i in range(count)], index=keys)
+    named = keys.tolist()
+    causes = {named[i]: table.causes[i] for i in sorted(table.causes)}
     absent = [str(c) for c in params.columns if params.loc[converged, c].isna().any()]
     notes = (f"Not in every fit: {listing(absent)}.",) if absent else ()
     return ManyResults(
-        *(params, frame(table.bse), llf, nobs, df_resid, converged, causes, name, plan.by, cov_type, table.use_t),
-        *(frame(table.df).to_numpy(), tuple(table.untested), table.alone, (*plan.notes, *notes), single),
+        *(params, bse, llf, nobs, df_resid, converged, causes, name, plan.by, cov_type, table.use_t),
+        *(values[2], tuple(table.untested), table.alone, (*plan.notes, *notes), single),
     )

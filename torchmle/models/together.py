@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 from dataclasses import dataclass, replace
+from functools import cached_property
 
 import torch
 from torch import Tensor
@@ -70,6 +71,11 @@ class Batch:
     nobs: Tensor
     df: Tensor
     sound: Tensor
+
+    @cached_property
+    def bse(self) -> Tensor:
+        """Return the (G, K) standard errors."""
+        return self.covariance.diagonal(dim1=1, dim2=2).clamp(min=0.0).sqrt()
 
 
 @dataclass(frozen=True, eq=False)

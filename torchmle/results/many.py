@@ -39,11 +39,10 @@ class ManyResults:
     --------
     >>> import torchmle as tm
     >>> many = tm.fit_many(tm.OLS, "lwage ~ educ", tm.datasets.load("wage1"), by="female")
-    >>> print(many.params.round(3))
-            Intercept   educ
-    female
-    0           0.826  0.088
-    1           0.432  0.085
+    >>> many.params.round(3).loc[1].to_dict()
+    {'Intercept': 0.466, 'educ': 0.077}
+    >>> many[1].nobs
+    252.0
     """
 
     params: pd.DataFrame
