@@ -208,6 +208,14 @@ def test_outcomes_that_fail(data):
     assert "infinite" in many.causes["inf"]
 
 
+def test_pseudo_likelihoods_are_said_once(data):
+    frame = data.assign(h0=data.c0 / 2, h1=data.c1 / 2)
+    with pytest.warns(tm.DataWarning, match="whole|fraction") as heard:
+        many = tm.fit_many(tm.Poisson, "~ x1", frame, outcomes=["h0", "h1"], cov_type="HC1")
+    assert len(heard) == 1
+    assert many.failed == 0
+
+
 def test_weights_that_fail(data):
     frame = data.assign(neg=-1.0, none=0, half=0.5)
     with pytest.warns(tm.ConvergenceWarning, match="3 of 4"):
@@ -299,6 +307,50 @@ def test_other_tables(data):
     )
     by = tm.fit_many(tm.OLS, "z0 ~ x1", pl.DataFrame(frame.to_dict("list")), by="g")
     np.testing.assert_array_equal(by.params, tm.fit_many(tm.OLS, "z0 ~ x1", frame, by="g").params)
+
+
+def test_models_of_several_rows_an_observation_are_refused():
+    trips = tm.datasets.load("trips")
+    for given in ({"by": "income"}, {"weights": ["income"], "weight_kind": "sampling_weights"}):
+        with pytest.raises(tm.OptionError, match="several rows"):
+            tm.fit_many(
+                tm.ConditionalLogit, "chosen ~ time + cost", trips, alternatives="mode", situations="trip", **given
+            )
+
+
+def test_weights_as_a_frame_are_those_of_columns(data):
+    kind = {"weight_kind": "sampling_weights"}
+    named = tm.fit_many(tm.Logit, "y0 ~ x1", data, weights=["s0", "s1"], **kind)
+    rest = data.drop(columns=["s0", "s1"])
+    given = tm.fit_many(tm.Logit, "y0 ~ x1", rest, weights=data[["s1", "s0"]][::-1], **kind)
+    pd.testing.assert_frame_equal(named.params, given.params.loc[["s0", "s1"]])
+    with pytest.raises(tm.OptionError, match="names of their own"):
+        tm.fit_many(tm.Logit, "y0 ~ x1", data, weights=data[["s1"]], **kind)
+
+
+def test_formulas_see_the_functions_of_the_caller_through_models_that_pass_them_on(data):
+    res = tm.WLS.from_formula("z0 ~ half_normal(x2)", data, weights="s0").fit()
+    here = data.assign(x2=half_normal(data.x2))
+    np.testing.assert_allclose(res.params, tm.WLS.from_formula("z0 ~ x2", here, weights="s0").fit().params, rtol=1e-12)
+
+
+@pytest.mark.parametrize("mode", [torch.inference_mode, torch.no_grad])
+def test_modes_of_the_caller_do_not_matter(data, mode):
+    usual = tm.fit_many(tm.NegativeBinomial, "c0 ~ x1 + x2", data, by="g", cov_type="HC1")
+    with mode():
+        within = tm.fit_many(tm.NegativeBinomial, "c0 ~ x1 + x2", data, by="g", cov_type="HC1")
+        drawn = tm.fit_many(tm.Logit, "~ x1", data, outcomes=["y0", "y1"])
+    pd.testing.assert_frame_equal(usual.bse, within.bse, rtol=1e-12)
+    assert drawn.failed == 0
+
+
+def test_order_of_rows_and_size_of_pieces_do_not_matter(data, monkeypatch):
+    usual = tm.fit_many(tm.Logit, "y0 ~ x1 + x2", data, by="g", cov_type="HC1")
+    monkeypatch.setattr("torchmle.models.running.NUMBERS", 600)  # one or two groups a piece
+    mixed = tm.fit_many(tm.Logit, "y0 ~ x1 + x2", data.sample(frac=1, random_state=1), by="g", cov_type="HC1")
+    assert mixed.alone == 0
+    np.testing.assert_allclose(mixed.params, usual.params, rtol=1e-10)
+    np.testing.assert_allclose(mixed.bse, usual.bse, rtol=1e-10)
 
 
 def test_nothing_is_changed(data):

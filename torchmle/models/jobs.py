@@ -73,14 +73,25 @@ Make = Callable[..., GenericLikelihoodModel]
 """Takes a formula, a table and further keywords; returns the model."""
 
 
+def _by_row(model: GenericLikelihoodModel) -> GenericLikelihoodModel:
+    """Return a model whose observations are rows of its table, refusing others."""
+    if model.data.formulas is None or model.data.frame is None:
+        raise OptionError(
+            f"{type(model).__name__} makes an observation of several rows of the table, which fit_many cannot "
+            "take apart. Fit it in a loop, e.g. over data.groupby(...)."
+        )
+    return model
+
+
 # ---- groups
 
 
 def by_groups(make: Make, formula: str, data: Any, by: Any) -> Plan:
     """Return a fit for each group of rows; the terms of the formula are evaluated on all rows."""
-    base = make(formula, data)
+    base = _by_row(make(formula, data))
     formulas = base.data.formulas
-    across = None if formulas is None else formulas.across_rows or _lagged(formulas)
+    assert formulas is not None
+    across = formulas.across_rows or _lagged(formulas)
     if across is not None:
         raise OptionError(
             f"The term {across!r} looks at other rows, which by= may put into other groups. Compute it as a column "
@@ -199,8 +210,7 @@ def _on_all_rows(
             whole = frame if isinstance(frame, pd.DataFrame) else take_columns(frame, column_names(frame))
             table = whole.assign(**{names[i]: np.where(lacking, column[~lacking][0], column)})
         try:
-            with unheard(DataWarning):
-                base = make(texts[i], table)
+            base = _by_row(make(texts[i], table))  # what it warns of is heard once, for the first response
         except DataError:
             continue
         return base, base.data.given.get("missing") == "raise"
@@ -272,7 +282,7 @@ def by_weights(make: Make, formula: str, data: Any, weights: Any, kind: Any) -> 
     def build(i: int) -> GenericLikelihoodModel:
         return make(formula, frame, **{kind: names[i]})
 
-    base = make(formula, frame)
+    base = _by_row(make(formula, frame))
     if kind == "var_weights" and not base.takes_var_weights:
         build(0)  # raises
     columns = [_numbers(frame, name) for name in names]

@@ -158,6 +158,8 @@ def _truth(model: Any, params: Any) -> tuple[GenericLikelihoodModel, Tensor]:
         own = model
     if not isinstance(own, GenericLikelihoodModel):
         raise OptionError(f"model is {type(model).__name__}; give a model with its data, or results.")
+    if own.response == "choice":
+        raise OptionError(f"check_simulation draws one number for each row; {own.model_name} has choices.")
     if params is None:
         raise OptionError(f"params are needed: one number for each of {', '.join(own.param_names)}.")
     if kind_of_weights(own) in ("freq_weights", "sampling_weights"):
