@@ -24,6 +24,34 @@ from .part import part_of
 Found = tuple[float, float]
 """Estimate and p-value; NaN where there is no maximum."""
 
+WORK = 200_000_000
+"""Numbers that may be gone through, about, in leaving units out one by one."""
+
+
+@dataclass(frozen=True, eq=False)
+class Question:
+    """Hold what is asked: which conclusion on which parameter, and what all rows say.
+
+    Attributes
+    ----------
+    position : of the parameter.
+    what : ``"sign"`` or ``"significance"`` at the level ``alpha``.
+    here : estimate and p-value of all rows.
+    """
+
+    position: int
+    what: str
+    alpha: float
+    here: Found
+
+    def flipped(self, found: Found) -> bool:
+        """Return whether other estimates show the other conclusion; those without a maximum show none."""
+        if math.isnan(found[1]):
+            return False
+        if self.what == "sign":
+            return self.here[0] * found[0] < 0
+        return (self.here[1] < self.alpha) != (found[1] < self.alpha)
+
 
 @dataclass(frozen=True, eq=False)
 class Search:
@@ -34,7 +62,7 @@ class Search:
 
     def __call__(self, name: str, what: str, alpha: float) -> Flip:
         """Return the fewest units found, as a refit without them shows."""
-        results = self.results
+        results, units = self.results, self.units
         if name not in results.names:
             raise OptionError(unknown("parameter", name, results.names))
         if what not in ("sign", "significance"):
@@ -43,26 +71,76 @@ class Search:
         if position in results.fit.map.untested:
             raise OptionError(f"{name!r} is fixed, or zero is no hypothesis of it: nothing could flip.")
         with engine():
-            here = float(results.params[name]), float(results.pvalues[name])
-            order = _ranked(results, self.units, position, what, level)
-            asked = _Asked(results, self.units, order, name, what, level, here)
-            count, found = asked.fewest()
-        chosen = tuple(self.units.labels[i] for i in np.repeat(order, asked.copies)[:count])
-        return Flip(name, what, chosen, *here, *found, asked.total)
+            question = Question(position, what, level, _found(results, position))
+            picked, found = _fewest(results, units, question)
+            least = len(picked) - 1 if picked else units.total // 2
+            most = min(least, WORK // (len(units.taken) * len(results.fit.gamma) ** 2))
+            fewer, other = _one_by_one(results, units, question, most)
+            picked, found = (fewer, other) if fewer else (picked, found)
+        return Flip(name, what, tuple(units.labels[i] for i in picked), *question.here, *found, units.total)
 
 
-def _ranked(results: Estimates, units: Units, position: int, what: str, alpha: float) -> np.ndarray[Any, Any]:
-    """Return the units by how much leaving each out moves towards the other conclusion, most first."""
-    fit = results.fit
+def _found(results: Estimates, position: int) -> Found:
+    return float(results.params.iloc[position]), float(results.pvalues.iloc[position])
+
+
+def _fewest(results: Estimates, units: Units, question: Question) -> tuple[list[int], Found]:
+    """Return the first units of a ranking that it takes, and what the fit without them finds; none if no set does."""
+    order = np.repeat(*_ranked(results, units, question))
+
+    def without(count: int) -> Found:
+        again = _refit(results, units, np.bincount(order[:count], minlength=len(units.labels)))
+        return (math.nan, math.nan) if again is None else _found(again, question.position)
+
+    low, high, most = 0, 1, units.total // 2
+    found = without(high)
+    while not question.flipped(found):
+        if high >= most:
+            return [], (math.nan, math.nan)
+        low, high = high, min(2 * high, most)
+        found = without(high)
+    while high - low > 1:
+        middle = (low + high) // 2
+        tried = without(middle)
+        if question.flipped(tried):
+            high, found = middle, tried
+        else:
+            low = middle
+    return order[:high].tolist(), found
+
+
+def _one_by_one(results: Estimates, units: Units, question: Question, most: int) -> tuple[list[int], Found]:
+    """Return units found by leaving out the first of a ranking that is made again after each; none where none flip."""
+    picked: list[int] = []
+    now, left, places = results, units, np.arange(len(units.labels))
+    while len(picked) < most:
+        picked.append(int(places[_ranked(now, left, question)[0][0]]))
+        gone = np.bincount(picked, minlength=len(units.labels))
+        again = _refit(results, units, gone)
+        if again is None:
+            break
+        now, found = again, _found(again, question.position)
+        if question.flipped(found):
+            return picked, found
+        left, places = units.without(gone)
+    return [], (math.nan, math.nan)
+
+
+def _ranked(results: Estimates, units: Units, question: Question) -> tuple[np.ndarray[Any, Any], np.ndarray[Any, Any]]:
+    """Return the units by how much leaving each out moves towards the other conclusion, most first; their copies."""
+    fit, position = results.fit, question.position
     row = fit.map.jacobian(fit.gamma)[position]
     steps = one_steps(fit, units, row)
-    gain = steps.moves @ row * (1.0 if float(results.params.iloc[position]) > 0 else -1.0)
-    if what == "significance":
-        critical = float(special.ndtri(1 - alpha / 2))
+    gain = steps.moves @ row
+    if question.what == "sign":
+        gain = gain * math.copysign(1.0, question.here[0])
+    else:
+        critical = float(special.ndtri(1 - question.alpha / 2))
+        gain = gain * math.copysign(1.0, float(results.params.iloc[position]))
         gain = gain - critical * _falls(results, units, steps, float(results.bse.iloc[position]))
-        gain = gain if float(results.pvalues.iloc[position]) < alpha else -gain
-    gain = torch.nan_to_num(gain, nan=-math.inf)
-    return torch.argsort(gain, descending=True, stable=True).numpy()
+        gain = gain if question.here[1] < question.alpha else -gain
+    order = torch.argsort(torch.nan_to_num(gain, nan=-math.inf), descending=True, stable=True).numpy()
+    return order, np.ones_like(order) if units.copies is None else units.copies[order]
 
 
 def _falls(results: Estimates, units: Units, steps: Steps, error: float) -> Tensor:
@@ -98,71 +176,15 @@ def _counts(results: Estimates) -> bool:
     return weights is not None and weights.kind == "freq_weights"
 
 
-@dataclass(frozen=True, eq=False)
-class _Asked:
-    """Hold a question, and answer it by refits without the first units of a ranking."""
-
-    results: Estimates
-    units: Units
-    order: np.ndarray[Any, Any]
-    name: str
-    what: str
-    alpha: float
-    here: Found
-
-    @property
-    def copies(self) -> np.ndarray[Any, Any]:
-        """Return how many observations each unit of the ranking stands for."""
-        own = self.units.copies
-        return np.ones(len(self.order), dtype=np.int64) if own is None else own[self.order]
-
-    @property
-    def total(self) -> int:
-        """Return how many units there are."""
-        return int(self.copies.sum())
-
-    def fewest(self) -> tuple[int, Found]:
-        """Return how many of the first units it takes, and what the fit without them finds; 0 where no set does."""
-        low, high, most = 0, 1, self.total // 2
-        found = self._without(high)
-        while not self._flipped(found):
-            if high >= most:
-                return 0, (math.nan, math.nan)
-            low, high = high, min(2 * high, most)
-            found = self._without(high)
-        while high - low > 1:
-            middle = (low + high) // 2
-            tried = self._without(middle)
-            if self._flipped(tried):
-                high, found = middle, tried
-            else:
-                low = middle
-        return high, found
-
-    def _flipped(self, found: Found) -> bool:
-        if math.isnan(found[1]):
-            return False
-        if self.what == "sign":
-            return self.here[0] * found[0] < 0
-        return (self.here[1] < self.alpha) != (found[1] < self.alpha)
-
-    def _without(self, count: int) -> Found:
-        """Return estimate and p-value of a fit without the first units."""
-        ends = np.cumsum(self.copies)
-        gone = np.zeros(len(self.order), dtype=np.int64)
-        gone[self.order] = np.clip(count - (ends - self.copies), 0, self.copies)
-        return _refit(self.results, self.units, gone, self.name)
-
-
-def _refit(results: Estimates, units: Units, gone: np.ndarray[Any, Any], name: str) -> Found:
-    """Return estimate and p-value without ``gone`` copies of each unit; NaN where there is no maximum."""
+def _refit(results: Estimates, units: Units, gone: np.ndarray[Any, Any]) -> Estimates | None:
+    """Return the fit without ``gone`` copies of each unit; None where there is no maximum."""
     given, closed = results.record.arguments, isinstance(results.fit.objective, LeastSquares)
     try:
         with unheard(ConvergenceWarning), unheard(SeparationWarning), unheard(DataWarning):
             model = _left(results.model, units, gone)
             if any(find_collinear(design.X, design.cross) for design in model.data.designs.values()):
-                return math.nan, math.nan
-            again = model.fit(
+                return None
+            again: Estimates = model.fit(
                 None if closed else results.params,
                 None if closed else "newton",
                 cov_type=results.cov_type,
@@ -171,10 +193,8 @@ def _refit(results: Estimates, units: Units, gone: np.ndarray[Any, Any], name: s
                 **{k: given[k] for k in ("fixed", "constraints", "bounds") if given.get(k)},
             )
     except TorchmleError:
-        return math.nan, math.nan
-    if not again.converged:
-        return math.nan, math.nan
-    return float(again.params[name]), float(again.pvalues[name])
+        return None
+    return again if again.converged else None
 
 
 def _left(model: Any, units: Units, gone: np.ndarray[Any, Any]) -> Any:

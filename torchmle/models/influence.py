@@ -57,8 +57,6 @@ def _units(results: Estimates, groups: Any) -> Units:
     refuse_bounds(results, what)
     if results.fit.objective.rows != data.rows.count:
         raise UndefinedStatisticError(f"{what} is not defined for models in which several rows are one observation.")
-    if not len(results.fit.gamma):
-        raise UndefinedStatisticError(f"{what} is not defined where every parameter is fixed.")
     if not results.fit.scale > 0:
         raise UndefinedStatisticError(f"{what} is not defined for a perfect fit: it has no errors to compare with.")
     kind = None if data.weights is None else data.weights.kind

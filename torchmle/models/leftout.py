@@ -9,6 +9,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from dataclasses import dataclass
+from typing import Any
 
 import numpy as np
 import pandas as pd
@@ -47,7 +48,23 @@ class Units:
     labels: pd.Index
     taken: Tensor
     groups: Groups | None = None
-    copies: np.ndarray[tuple[int], np.dtype[np.int64]] | None = None
+    copies: np.ndarray[Any, np.dtype[np.int64]] | None = None
+
+    @property
+    def total(self) -> int:
+        """Return how many units there are, copies counted."""
+        return len(self.labels) if self.copies is None else int(self.copies.sum())
+
+    def without(self, gone: np.ndarray[Any, np.dtype[np.int64]]) -> tuple[Units, np.ndarray[Any, np.dtype[np.int64]]]:
+        """Return the units that are left when ``gone`` copies of each are not, and their places among these."""
+        left = (1 if self.copies is None else self.copies) - gone
+        places = np.flatnonzero(left > 0)
+        copies = None if self.copies is None else left[places]
+        if self.groups is None:
+            return Units(self.labels[places], self.taken[torch.from_numpy(places)], None, copies), places
+        codes = self.groups.codes[left[self.groups.codes] > 0]
+        groups = Groups(self.groups.name, np.searchsorted(places, codes), len(places))
+        return Units(self.labels[places], self.taken[torch.from_numpy(left[self.groups.codes] > 0)], groups), places
 
 
 @dataclass(frozen=True, eq=False)

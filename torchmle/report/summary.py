@@ -11,6 +11,7 @@ from dataclasses import dataclass
 from tabulate import tabulate
 
 from ..errors import UndefinedStatisticError
+from ..results.edges import edge_notes
 from ..results.linear import LinearResults
 from ..results.results import Results
 
@@ -213,4 +214,4 @@ def _notes(results: Results) -> list[str]:
     if results.record.dtype == "float32":
         notes.append("Computed in float32: about six digits of the estimates are right.")
     notes.append(f"Computed by: {results.engine}.")
-    return [*notes, *results.fit.notes]
+    return [*notes, *results.fit.notes, *edge_notes(results)]

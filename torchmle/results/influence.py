@@ -107,7 +107,9 @@ class Influence:
     @property
     def resid_studentized(self) -> pd.Series:
         """Return residuals of least squares over ``s sqrt(1 - h)``."""
-        return pd.Series(self._least_squares()[0] / np.sqrt(1 - self.leverage.to_numpy()), index=self.leverage.index)
+        residuals, sigma = self._least_squares()
+        left = np.where(np.isnan(sigma), np.nan, 1 - self.leverage.to_numpy())  # 1 - h may be rounding, of either sign
+        return pd.Series(residuals / np.sqrt(left), index=self.leverage.index)
 
     @property
     def resid_studentized_external(self) -> pd.Series:
@@ -117,7 +119,8 @@ class Influence:
     @property
     def dffits(self) -> pd.Series:
         """Return the change of a row's fitted value without it, in standard errors (least squares only)."""
-        return self.resid_studentized_external * np.sqrt(self.leverage / (1 - self.leverage))
+        external = self.resid_studentized_external
+        return external * np.sqrt(self.leverage / (1 - self.leverage).where(external.notna()))
 
     def _least_squares(self) -> tuple[FloatArray, FloatArray]:
         if self.residuals is None or self.sigma_without is None:
@@ -131,7 +134,10 @@ class Influence:
         """Return the fewest rows found without which a conclusion is another.
 
         The rows are ranked by their influence on the estimate, or on ``|b| - z se`` (approximate maximum influence:
-        Broderick, Giordano and Meager 2020); how many it takes is found by refits without the first of them.
+        Broderick, Giordano and Meager 2020); how many it takes is found by refits without the first of them. Then rows
+        are left out one by one, ranked anew after each, which finds sets that hide behind others; the smaller set is
+        returned. It need not be the smallest there is, but it is shown to flip by a refit with the errors,
+        restrictions and bounds of the fit. At most half of the rows are left out.
 
         Parameters
         ----------

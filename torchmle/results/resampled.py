@@ -154,12 +154,20 @@ class Resampled(Estimates):
 
         Parameters
         ----------
-        groups : clusters to leave out instead of rows: a column name, a Series or an array.
+        groups : clusters to leave out instead of rows: a column name, a Series or an array as long as the data.
 
         Raises
         ------
         UndefinedStatisticError
-            If the fit has no maximum, or the likelihood gives its sum only.
+            If the fit has no maximum, fits perfectly or has a parameter at a bound; if the likelihood gives its sum
+            only, or several rows are one observation.
+        DataError
+            If an id is missing among the rows in use.
+
+        Notes
+        -----
+        Fixed parameters and constraints hold in every step. Under ``freq_weights`` a row less is one observation less;
+        a cluster goes with all its copies. Other weights go with their rows.
 
         Examples
         --------
@@ -174,21 +182,28 @@ class Resampled(Estimates):
 
     get_influence = influence
 
-    def boundary_test(self, restricted: Any) -> HypothesisTest:
+    def boundary_test(self, restricted: Any, edge: str | None = None) -> HypothesisTest:
         """Test that a parameter is at the edge of its range, by a likelihood ratio with the law that it then has.
 
         Where the edge is true the ratio is zero half of the time: a mixture of chi-squared laws with df and df - 1
-        degrees of freedom, half of each (Self and Liang 1987, case 5; chi-bar-squared).
+        degrees of freedom, half of each (Self and Liang 1987, cases 5 and 6; chi-bar-squared). For one restriction that
+        is half the p-value of chi2(1), and 1 where the fit itself is at the edge.
 
         Parameters
         ----------
         restricted : results of the model at the edge on the same rows (Poisson for a negative binomial), with one
             parameter on it; or the name of a parameter that has a bound in this fit (``fit(bounds=...)``).
+        edge : the parameter at its edge, where neither bounds nor a range say so: a standard deviation whose sign means
+            nothing.
 
         Raises
         ------
         OptionError
-            If the rows differ, or the restricted fit has as many parameters or the higher log-likelihood.
+            If the rows differ, the restricted model is not shown to be this one with one parameter at its edge, or no
+            or several parameters are at an edge.
+        UndefinedStatisticError
+            Under ``sampling_weights``, where a fit has no maximum (other than at the edge), and where a parameter that
+            is not tested is at a bound.
 
         Examples
         --------
@@ -201,4 +216,4 @@ class Resampled(Estimates):
         from .boundary import boundary_test
 
         with engine():
-            return boundary_test(self, restricted)
+            return boundary_test(self, restricted, edge)
