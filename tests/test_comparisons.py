@@ -541,7 +541,7 @@ def test_methods_of_intervals_are_named():
         LOGIT.conf_int(bootstrap=3)
     with pytest.raises(tm.OptionError, match="alpha"):
         LOGIT.conf_int(2, method="profile")
-    with pytest.raises(tm.OptionError, match="no conf_int"):
+    with pytest.raises(tm.OptionError, match="must be what bootstrap"):
         LOGIT.conf_int(method="bootstrap", bootstrap=3)
 
 

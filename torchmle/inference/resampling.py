@@ -84,33 +84,56 @@ class Draws:
             return less
         rng = generator(self.seed, number)
         if self.kind == "pairs":
-            ends = np.cumsum(base)
-            at = np.searchsorted(ends, rng.integers(total, size=total), side="right")
-            return np.bincount(at, minlength=self.rows).astype(np.float64)
+            return rng.multinomial(total, base / total).astype(np.float64)
         drawn = rng.standard_gamma(base)
         return np.asarray(drawn * (total / drawn.sum()))
 
 
-def signs(seed: int, start: int, stop: int, units: int, law: str) -> Array:
+GOLDEN = np.array([1 - np.sqrt(5.0), 1 + np.sqrt(5.0)]) / 2
+"""Mammen's (1993) two points; the lower one has the probability ``(sqrt(5) + 1) / (2 sqrt(5))``."""
+
+
+def signs(seed: int, start: int, stop: int, units: int, law: str, counts: Array | None = None) -> Array:
     """Return (stop - start, units) multipliers of mean 0 and variance 1.
 
     ``"rademacher"`` is -1 or 1; ``"webb"`` has six points, for fewer than about a dozen clusters, of which there are
     few combinations of signs (Webb 2023); ``"mammen"`` has two points and the third moment 1 (Mammen 1993);
     ``"normal"`` is standard normal.
+
+    Parameters
+    ----------
+    counts : (units,) how many observations each unit stands for, each with a multiplier of its own: their sum.
     """
     out = np.empty((stop - start, units))
     for i, number in enumerate(range(start, stop)):
         rng = generator(seed, number)
-        if law == "normal":
-            out[i] = rng.standard_normal(units)
-        elif law == "mammen":
-            root = np.sqrt(5.0)
-            low = rng.random(units) < (root + 1) / (2 * root)
-            out[i] = np.where(low, (1 - root) / 2, (1 + root) / 2)
-        else:
-            side = 2.0 * rng.integers(2, size=units) - 1.0
-            out[i] = side if law == "rademacher" else side * WEBB[rng.integers(3, size=units)]
+        out[i] = _single(rng, units, law) if counts is None else _summed(rng, counts.astype(np.int64), law)
     return out
+
+
+def _single(rng: np.random.Generator, units: int, law: str) -> Array:
+    if law == "normal":
+        return np.asarray(rng.standard_normal(units))
+    if law == "mammen":
+        return np.asarray(GOLDEN[(rng.random(units) >= _lower()).astype(np.int64)])
+    side = 2.0 * rng.integers(2, size=units) - 1.0
+    return np.asarray(side if law == "rademacher" else side * WEBB[rng.integers(3, size=units)])
+
+
+def _summed(rng: np.random.Generator, counts: Codes, law: str) -> Array:
+    """Return sums of as many multipliers as there are observations."""
+    if law == "normal":
+        return np.asarray(np.sqrt(counts) * rng.standard_normal(len(counts)))
+    if law == "webb":
+        return np.asarray(rng.multinomial(counts, np.full(6, 1 / 6)) @ np.concatenate([WEBB, -WEBB]))
+    low, high = (-1.0, 1.0) if law == "rademacher" else GOLDEN
+    lower = rng.binomial(counts, 0.5 if law == "rademacher" else _lower())
+    return np.asarray(low * lower + high * (counts - lower))
+
+
+def _lower() -> float:
+    """Return the probability of the lower one of Mammen's points."""
+    return float(GOLDEN[1] / np.sqrt(5.0))
 
 
 LAWS = ("rademacher", "webb", "mammen", "normal")
@@ -129,6 +152,8 @@ def basic(replicates: Array, estimates: Array, alpha: float) -> Array:
 def bca(replicates: Array, estimates: Array, acceleration: Array, alpha: float) -> Array:
     """Return (K, 2) bias-corrected and accelerated quantiles (Efron 1987).
 
+    NaN where all replicates are on one side of the estimate, and where the acceleration is too large for the level.
+
     Parameters
     ----------
     acceleration : (K,) sixth of the skewness of the influence of the units.
@@ -145,7 +170,8 @@ def bca(replicates: Array, estimates: Array, acceleration: Array, alpha: float) 
         if not np.isfinite(z):
             continue
         at = z + ndtri([alpha / 2, 1 - alpha / 2])
-        out[k] = np.quantile(known, ndtr(z + at / (1 - a * at)))
+        if (1 - a * at > 0).all():  # beyond that the levels would turn around
+            out[k] = np.quantile(known, ndtr(z + at / (1 - a * at)))
     return out
 
 

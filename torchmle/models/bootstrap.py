@@ -10,9 +10,10 @@ import torch
 from torch import Tensor
 
 from ..data.absent import need_rows
-from ..data.groups import Groups, late_groups
+from ..data.batch import ModelData
+from ..data.groups import Groups, late_groups, split_columns
 from ..data.vectors import FloatArray
-from ..errors import ConvergenceWarning, OptionError, listing, unknown, warn
+from ..errors import ConvergenceWarning, OptionError, UndefinedStatisticError, listing, unknown, warn
 from ..inference.resampling import LAWS, Draws, acceleration, signs
 from ..loglik.leastsquares import LeastSquares
 from ..optim.checks import check_whole
@@ -20,7 +21,7 @@ from ..params.stacked import StackedMap
 from ..results.bootstrap import BootstrapResults, JackknifeResults
 from ..results.estimates import Estimates
 from ..results.linkscale import need_maximum
-from ..results.point import need_row_values
+from ..results.point import need_row_values, refuse_bounds
 from .influence import group_labels
 from .replicate import Inputs, Refits, Replicated, refit, replicated
 from .simulate import check_seed, predictors_at
@@ -30,7 +31,7 @@ KINDS = ("pairs", "cluster", "bayesian", "parametric", "score", "wild")
 
 
 def bootstrap(
-    results: Estimates, *, reps: int, kind: str, seed: int, groups: Any, multiplier: str, progress: bool | None
+    results: Estimates, *, reps: int, kind: str, seed: int, groups: Any, multiplier: str | None, progress: bool | None
 ) -> BootstrapResults:
     """Return the bootstrap of a fit; see :meth:`Results.bootstrap`."""
     if kind not in KINDS:
@@ -38,37 +39,87 @@ def bootstrap(
     if reps is None:
         raise OptionError("reps=None: give the number of replicates, e.g. 999.")
     check_whole("reps", reps, 1)
-    _check_fit(results, "bootstrap()")
-    ways = _ways(results, kind, groups)
-    if multiplier not in LAWS:
-        raise OptionError(unknown("multiplier", multiplier, LAWS))
-    if kind not in ("score", "wild") and multiplier != "rademacher":
-        raise OptionError(f"multiplier={multiplier!r} is for kind='score' and 'wild', not for kind={kind!r}.")
+    law = _law(kind, multiplier)
+    need_rows(results.model.data, "bootstrap()")
+    need_maximum(results, "A bootstrap's replicates")
     count, start = int(reps), check_seed(seed)
-    if kind in ("score", "wild"):
-        return _perturbed(results, kind, count, start, ways, multiplier)
     if kind == "parametric":
+        _ways(results, kind, groups)
         return _parametric(results, count, start, progress)
+    need_row_values(results, f"bootstrap(kind={kind!r})")
+    ways = _ways(results, kind, groups)
+    if kind in ("score", "wild"):
+        return _perturbed(results, kind, count, start, ways, law)
     return _resampled(results, kind, count, start, ways, progress)
 
 
-def _check_fit(results: Estimates, what: str) -> None:
-    need_rows(results.model.data, what)
-    if not results.fit.map.at_bound or not results.converged:
-        need_maximum(results, what)
-    need_row_values(results, what)
+def _law(kind: str, multiplier: str | None) -> str:
+    """Return the law of the multipliers, for the kinds that have them."""
+    if multiplier is None:
+        return LAWS[0]
+    if multiplier not in LAWS:
+        raise OptionError(unknown("multiplier", multiplier, LAWS))
+    if kind not in ("score", "wild"):
+        raise OptionError(f"multiplier={multiplier!r} is for kind='score' and 'wild', not for kind={kind!r}.")
+    return multiplier
 
 
 def _ways(results: Estimates, kind: str, groups: Any) -> Groups | None:
-    """Return the clusters, where the kind takes them."""
+    """Return the clusters, where the kind takes them; by default those of the errors of the fit, or of the model."""
+    if groups is not None:
+        if kind in ("pairs", "parametric"):
+            raise OptionError(f"kind={kind!r} takes no groups. Use kind='cluster' to draw whole clusters.")
+        return _groups(results, groups)
+    if kind != "cluster":
+        return None
+    of_errors = results.inference.covariance.kwds.get("groups")
+    if of_errors is not None:
+        return _groups(results, of_errors)
+    if results.model.data.groups is None:
+        raise OptionError("kind='cluster' needs groups: a column name, a Series or an array of ids.")
+    _check_lengths(results, results.model.data.groups)
+    return results.model.data.groups
+
+
+def _groups(results: Estimates, groups: Any) -> Groups:
+    """Return one set of groups given late."""
     data = results.model.data
-    if groups is None:
-        if kind == "cluster" and data.groups is None:
-            raise OptionError("kind='cluster' needs groups: a column name, a Series or an array of ids.")
-        return data.groups if kind == "cluster" else None
-    if kind in ("pairs", "parametric"):
-        raise OptionError(f"kind={kind!r} takes no groups. Use kind='cluster' to draw whole clusters.")
-    return late_groups(groups, data.frame, data.rows)
+    found = late_groups(one_set(groups, data), data.frame, data.rows)
+    _check_lengths(results, found)
+    return found
+
+
+def one_set(groups: Any, data: ModelData) -> Any:
+    """Return the groups if they are one column, be it in a list."""
+    columns = split_columns(groups, data.frame, data.rows, "groups")
+    if len(columns) != 1:
+        raise OptionError(
+            f"{len(columns)} sets of groups were given; units are drawn or left out by one of them. Name one, or give "
+            "the ids of the groups in which both are the same."
+        )
+    return columns[0]
+
+
+def _check_lengths(results: Estimates, groups: Groups) -> None:
+    if len(groups.codes) != results.fit.objective.rows:
+        raise UndefinedStatisticError(
+            f"groups have {len(groups.codes)} rows, and the likelihood has {results.fit.objective.rows} observations, "
+            "each made of several rows: whole observations can be resampled only."
+        )
+
+
+def _cautions(results: Estimates, ways: Groups | None, what: str) -> tuple[str, ...]:
+    """Return what to say of groups that were not used, and of parameters at a bound."""
+    notes, kwds, groups = [], results.inference.covariance.kwds, results.model.data.groups
+    if ways is None and (kwds.get("groups") is not None or groups is not None):
+        notes.append(f"{what} one by one: the groups of the fit were not used.")
+    names = [results.names[i] for i in results.fit.map.at_bound]
+    if names:
+        notes.append(
+            f"{listing(names)} ran to a bound, where the bootstrap does not find the law of the estimates (Andrews "
+            "2000)."
+        )
+    return tuple(notes)
 
 
 def draws_of(results: Estimates, kind: str, seed: int, ways: Groups | None) -> Draws:
@@ -91,8 +142,9 @@ def _resampled(
 ) -> BootstrapResults:
     draws, plan = draws_of(results, kind, seed, ways), replicated(results)
     found = refit(plan, weighted(draws), reps, progress, "bootstrap")
-    noun = f"{draws.groups} clusters" if ways is not None else f"{results.nobs:g} observations"
-    return _reported(results, found, plan, kind, seed, noun, _acceleration(results, ways), draws)
+    noun = f"{draws.groups} clusters" if ways is not None else f"{results.nobs:.0f} observations"
+    notes = (*_cautions(results, ways, "Observations were drawn"), *_alone(plan))
+    return _reported(results, found, kind, seed, noun, notes, _acceleration(results, ways), draws)
 
 
 def _parametric(results: Estimates, reps: int, seed: int, progress: bool | None) -> BootstrapResults:
@@ -111,7 +163,8 @@ def _parametric(results: Estimates, reps: int, seed: int, progress: bool | None)
 
     found = refit(plan, responses, reps, progress, "parametric bootstrap")
     noun = f"{len(model.data.endog)} responses drawn from the model"
-    return _reported(results, found, plan, "parametric", seed, noun, np.zeros(len(results.names)), None)
+    notes = (*_cautions(results, None, "Responses were drawn"), *_alone(plan))
+    return _reported(results, found, "parametric", seed, noun, notes)
 
 
 def response_of(results: Estimates, drawn: Tensor) -> Tensor:
@@ -127,78 +180,74 @@ def _own_weights(plan: Replicated) -> Tensor | None:
     return None if own is None else own[None]
 
 
-def _perturbed(
-    results: Estimates, kind: str, reps: int, seed: int, ways: Groups | None, multiplier: str
-) -> BootstrapResults:
+def _perturbed(results: Estimates, kind: str, reps: int, seed: int, ways: Groups | None, law: str) -> BootstrapResults:
     """Return ``b + A^-1 sum e_g s_g``: the score bootstrap, and for least squares the wild bootstrap itself."""
     if kind == "wild" and not isinstance(results.fit.objective, LeastSquares):
         raise OptionError(
             "kind='wild' changes the signs of least squares residuals and is for OLS and WLS in closed form. "
             "kind='score' does the same to the scores of any likelihood."
         )
-    fit = results.fit
-    scores = _unit_scores(results, ways)
-    moments = fit.objective.moments(fit.map.working(fit.gamma), 2)
-    assert moments.gradient is not None
-    assert moments.hessian is not None
-    information = -fit.map.pull_hessian(moments.hessian, moments.gradient, fit.gamma)
-    lift = torch.linalg.solve(information, scores.mT).mT
+    refuse_bounds(results, f"bootstrap(kind={kind!r})")
+    fit, bread = results.fit, results.inference.bread
+    assert bread is not None
+    lift, counts = _unit_scores(results, ways) @ bread, _counts(results) if ways is None else None
     parts = []
     for start in range(0, reps, 64):
-        drawn = torch.from_numpy(signs(seed, start, min(start + 64, reps), len(lift), multiplier))
+        drawn = torch.from_numpy(signs(seed, start, min(start + 64, reps), len(lift), law, counts))
         parts.append(fit.gamma + drawn @ lift)
     gammas = torch.cat(parts)
     found = Refits(StackedMap(fit.map).theta(gammas), gammas, torch.zeros(reps), {}, 0)
-    noun = f"{len(lift)} {'clusters' if ways is not None else 'rows'}, {multiplier} multipliers"
-    return _reported(results, found, None, kind, seed, noun, np.zeros(len(results.names)), None)
+    noun = f"{len(lift)} {'clusters' if ways is not None else 'rows'}, {law} multipliers"
+    return _reported(results, found, kind, seed, noun, _cautions(results, ways, "Rows were perturbed"))
+
+
+def _counts(results: Estimates) -> FloatArray | None:
+    """Return how many observations each row stands for, or None where each is one."""
+    weights = results.model.data.weights
+    if weights is None or weights.kind != "freq_weights":
+        return None
+    found: FloatArray = weights.values.double().cpu().numpy()
+    return found
 
 
 def _unit_scores(results: Estimates, ways: Groups | None) -> Tensor:
-    """Return the (G, F) sums of weighted scores by unit, in gamma."""
+    """Return the (G, F) scores by unit in gamma: sums over clusters, or rows; of one observation under counts."""
     fit = results.fit
     working, jacobian = fit.map.working(fit.gamma), fit.map.working_jacobian(fit.gamma)
     if ways is not None:
         return fit.objective.group_scores(working, torch.from_numpy(ways.codes), ways.count) @ jacobian
     scores, weights = fit.objective.scores(working), fit.objective.weights
-    if weights is None:
-        return scores @ jacobian
-    counts = results.model.data.weights is not None and results.model.data.weights.kind == "freq_weights"
-    w = weights.double().cpu()
-    return (scores * (w.sqrt() if counts else w)[:, None]) @ jacobian  # a sum of w independent signs has variance w
+    if weights is not None and _counts(results) is None:
+        scores = scores * weights.double().cpu()[:, None]
+    return scores @ jacobian
 
 
 def _acceleration(results: Estimates, ways: Groups | None) -> FloatArray:
     """Return a sixth of the skewness of the influence of the units on each parameter."""
-    fit = results.fit
-    if ways is None:
-        scores = fit.objective.scores(fit.map.working(fit.gamma)) @ fit.map.working_jacobian(fit.gamma)
-        counts = results.model.data.weights is not None and results.model.data.weights.kind == "freq_weights"
-        own = fit.objective.weights
-        w = None if own is None else own.double().cpu()
-        scores = scores if w is None or counts else scores * w[:, None]
-        times = w.numpy() if w is not None and counts else None
-    else:
-        scores, times = _unit_scores(results, ways), None
-    bread = results.inference.bread
-    if bread is None:
-        return np.zeros(len(results.names))
-    found: FloatArray = acceleration((scores @ bread @ fit.map.jacobian(fit.gamma).mT).numpy(), times)
+    fit, bread = results.fit, results.inference.bread
+    assert bread is not None
+    influence = _unit_scores(results, ways) @ bread @ fit.map.jacobian(fit.gamma).mT
+    found: FloatArray = acceleration(influence.numpy(), _counts(results) if ways is None else None)
     return found
+
+
+def _alone(plan: Replicated) -> tuple[str, ...]:
+    return (f"Replicates were fitted one by one: {plan.why}.",) if plan.why else ()
 
 
 def _reported(
     results: Estimates,
     found: Refits,
-    plan: Replicated | None,
     kind: str,
     seed: int,
     units: str,
-    skew: FloatArray,
-    draws: Draws | None,
+    notes: tuple[str, ...],
+    skew: FloatArray | None = None,
+    draws: Draws | None = None,
 ) -> BootstrapResults:
     warn_of(found.causes, len(found.params), f"{results.model.model_name}: bootstrap ({kind})")
-    notes = () if plan is None or not plan.why else (f"Replicates were fitted one by one: {plan.why}.",)
     frame = pd.DataFrame(found.params.numpy(), columns=list(results.names))
+    skew = np.zeros(len(results.names)) if skew is None else skew
     return BootstrapResults(frame, results.params, kind, seed, found.causes, skew, units, found.alone, draws, notes)
 
 
@@ -215,14 +264,27 @@ def warn_of(causes: dict[int, str], count: int, what: str) -> None:
 
 def jackknife(results: Estimates, *, groups: Any, progress: bool | None) -> JackknifeResults:
     """Return the jackknife of a fit; see :meth:`Results.jackknife`."""
-    _check_fit(results, "jackknife()")
     data = results.model.data
-    ways = None if groups is None else late_groups(groups, data.frame, data.rows)
-    labels = data.rows.labels if ways is None else group_labels(groups, data, ways)
+    need_rows(data, "jackknife()")
+    need_maximum(results, "Estimates without single units")
+    need_row_values(results, "jackknife()")
+    refuse_bounds(results, "jackknife()")
+    ways = None if groups is None else _groups(results, groups)
     draws, plan = draws_of(results, "delete", 0, ways), replicated(results)
     found = refit(plan, weighted(draws), draws.units, progress, "jackknife")
-    counts = draws.base if draws.counts and ways is None and draws.base is not None else np.ones(draws.units)
-    noun = f"{draws.units} {'rows' if ways is None else 'clusters'}"
     warn_of(found.causes, draws.units, f"{results.model.model_name}: jackknife")
+    labels = _labels(results, groups, ways, draws.units)
     frame = pd.DataFrame(found.params.numpy(), index=labels, columns=list(results.names))
-    return JackknifeResults(frame, results.params, counts, found.causes, noun)
+    counts = _counts(results) if ways is None else None
+    noun = f"{draws.units} {'rows' if ways is None else 'clusters'}"
+    notes = (*_cautions(results, ways, "Rows were left out"), *_alone(plan))
+    counts = np.ones(draws.units) if counts is None else counts
+    return JackknifeResults(frame, results.params, counts, found.causes, noun, notes)
+
+
+def _labels(results: Estimates, groups: Any, ways: Groups | None, units: int) -> pd.Index:
+    """Return the labels of what is left out: of rows, or the ids of clusters."""
+    data = results.model.data
+    if ways is not None:
+        return group_labels(one_set(groups, data), data, ways)
+    return data.rows.labels if data.rows.count == units else pd.RangeIndex(units)

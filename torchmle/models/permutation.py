@@ -10,7 +10,16 @@ import torch
 
 from ..data.absent import need_rows
 from ..data.crossproducts import cross_products
-from ..errors import ConvergenceWarning, DataWarning, OptionError, SeparationWarning, TorchmleError, unheard, unknown
+from ..errors import (
+    ConvergenceWarning,
+    DataWarning,
+    OptionError,
+    SeparationWarning,
+    TorchmleError,
+    unheard,
+    unknown,
+    warn,
+)
 from ..inference.resampling import generator
 from ..loglik.leastsquares import LeastSquares
 from ..optim.checks import check_whole
@@ -20,36 +29,82 @@ from ..results.estimates import Estimates
 from ..results.linkscale import need_maximum
 from .simulate import check_seed
 
+TIES = {torch.float64: 1e-7, torch.float32: 1e-3}
+"""Relative gap up to which two statistics are the same: that of two fits which ended on the same maximum."""
+
 
 def permutation(
     results: Estimates, *, name: str, reps: int, statistic: str, seed: int, progress: bool | None
 ) -> HypothesisTest:
     """Return the permutation test of one column; see :meth:`Results.permutation_test`."""
     need_rows(results.model.data, "permutation_test()")
-    need_maximum(results, "permutation_test()")
+    need_maximum(results, "permutation_test() compares with a fit; its statistics")
+    if reps is None:
+        raise OptionError("reps=None: give the number of permutations, e.g. 999.")
     check_whole("reps", reps, 1)
     if statistic not in ("z", "coef"):
         raise OptionError(unknown("statistic", statistic, ["z", "coef"]))
+    _check_weights(results, statistic)
+    terms, state, count = _terms(results, name), check_seed(seed), int(reps)
+    here = _statistic(results, name, statistic)
+    drawn = _drawn(results, name, terms.index(name), statistic, state, count, progress)
+    failed = sum(math.isnan(d) for d in drawn)
+    slack = TIES[results.fit.objective.dtype]
+    beyond = sum(math.isnan(d) or abs(d) >= abs(here) * (1 - slack) for d in drawn)
+    notes = _notes(results, failed, count)
+    label = f"{name} has no effect ({count} permutations of its values)"
+    return HypothesisTest("Permutation test", label, here, (1 + beyond) / (1 + count), 1, "permutation", notes=notes)
+
+
+def _check_weights(results: Estimates, statistic: str) -> None:
+    weights = results.model.data.weights
+    if weights is None:
+        return
+    if weights.kind == "freq_weights":
+        raise OptionError(
+            "permutation_test() permutes rows, and under freq_weights a row stands for several observations that would "
+            "move together. Repeat the rows as often as they count, and fit without weights."
+        )
+    if weights.kind == "sampling_weights" and statistic == "z":
+        raise OptionError("statistic='z' has no nonrobust error under sampling_weights. Use statistic='coef'.")
+
+
+def _terms(results: Estimates, name: str) -> tuple[str, ...]:
+    """Return the columns of the first predictor, one of which is permuted."""
     designs = results.model.data.designs
-    terms = next(iter(designs.values())).terms if designs else ()
-    if name not in terms or name not in results.names:
-        raise OptionError(unknown("column of the first predictor:", name, [t for t in terms if t in results.names]))
+    design = next(iter(designs.values())) if designs else None
+    terms = () if design is None else design.terms
+    known = [t for j, t in enumerate(terms) if t in results.names and design is not None and j != design.constant]
+    if name not in known:
+        raise OptionError(unknown("column of the first predictor that varies:", name, known or ["(none)"]))
     if results.names.index(name) in results.fit.map.untested:
-        raise OptionError(f"{name!r} is fixed; there is nothing to permute.")
-    here, drawn = _statistic(results, name, statistic), []
-    line = ProgressLine(progress)
+        raise OptionError(f"{name!r} is fixed, or at a bound; there is nothing to permute.")
+    return terms
+
+
+def _drawn(
+    results: Estimates, name: str, column: int, statistic: str, seed: int, count: int, progress: bool | None
+) -> list[float]:
+    """Return the statistics of the permutations, NaN where there is none."""
+    drawn, line = [], ProgressLine(progress)
     try:
-        for number in range(int(reps)):
-            drawn.append(_permuted(results, name, terms.index(name), statistic, check_seed(seed), number))
-            line.show(f"permutation test: {number + 1} of {reps}")
+        for number in range(count):
+            drawn.append(_permuted(results, name, column, statistic, seed, number))
+            line.show(f"permutation test: {number + 1} of {count}")
     finally:
         line.close()
-    failed = sum(math.isnan(d) for d in drawn)
-    beyond = sum(math.isnan(d) or abs(d) >= abs(here) * (1 - 1e-12) for d in drawn)
-    notes = (f"{failed} permutations have no estimate and count as beyond.",) if failed else ()
-    label = f"{name} has no effect ({reps} permutations of its values)"
-    pvalue = (1 + beyond) / (1 + int(reps))
-    return HypothesisTest("Permutation test", label, here, pvalue, 1, "permutation", notes=notes)
+    return drawn
+
+
+def _notes(results: Estimates, failed: int, count: int) -> tuple[str, ...]:
+    notes = []
+    if failed:
+        text = f"{failed} of {count} permutations have no estimate and count as beyond."
+        warn(f"{results.model.model_name}: {text}", ConvergenceWarning)
+        notes.append(text)
+    if results.model.data.groups is not None or results.inference.covariance.kwds.get("groups") is not None:
+        notes.append("Values were permuted over single rows: the groups of the fit were not used.")
+    return tuple(notes)
 
 
 def _statistic(results: Any, name: str, statistic: str) -> float:

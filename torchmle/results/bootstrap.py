@@ -5,14 +5,16 @@ from __future__ import annotations
 import math
 from collections.abc import Mapping
 from dataclasses import dataclass
+from typing import Any
 
 import numpy as np
 import pandas as pd
 from scipy import special
 
 from ..data.vectors import FloatArray
-from ..errors import OptionError, unknown
+from ..errors import OptionError, listing, unknown
 from ..inference.resampling import Draws, basic, bca, percentile
+from ..optim.checks import check_whole
 from .estimates import within_unit
 
 METHODS = ("percentile", "basic", "bca", "normal")
@@ -114,7 +116,14 @@ class BootstrapResults:
         return method
 
     def weights(self, replicate: int) -> FloatArray:
-        """Return the (n,) weights that the rows have in one replicate, weights of the model included.
+        """Return the (n,) weights that the rows in use have in one replicate, weights of the model included.
+
+        A fit with these in place of the model's weights gives the row of ``params``. ``var_weights`` of a normal
+        likelihood with sigma among its parameters are part of the likelihood, and not included.
+
+        Parameters
+        ----------
+        replicate : its number, from 0.
 
         Raises
         ------
@@ -123,9 +132,10 @@ class BootstrapResults:
         """
         if self.draws is None:
             raise OptionError(f"weights() is for resampled rows or clusters; kind={self.kind!r} changes no weights.")
-        if not 0 <= replicate < self.reps:
+        check_whole("replicate", replicate, 0)
+        if replicate is None or replicate >= self.reps:
             raise OptionError(f"replicate={replicate} does not exist; there are 0 to {self.reps - 1}.")
-        found: FloatArray = self.draws.weights(replicate, replicate + 1)[0]
+        found: FloatArray = self.draws.weights(int(replicate), int(replicate) + 1)[0]
         return found
 
     def summary_frame(self, alpha: float = 0.05, method: str = "percentile") -> pd.DataFrame:
@@ -164,7 +174,9 @@ class JackknifeResults:
     params : (G, K) frame, a row a unit left out, with its label; NaN where there is no estimate.
     estimates : those of the fit.
     counts : how many units a row stands for (``freq_weights``), else ones.
-    causes : by unit whose fit failed, why.
+    causes : by the position of a unit whose fit failed, why.
+    units : what was left out, in words.
+    notes : what else to know.
 
     Examples
     --------
@@ -179,6 +191,7 @@ class JackknifeResults:
     counts: FloatArray
     causes: Mapping[int, str]
     units: str
+    notes: tuple[str, ...] = ()
 
     @property
     def failed(self) -> int:
@@ -230,7 +243,40 @@ class JackknifeResults:
         head = f"Jackknife: {self.units} left out in turn"
         if self.failed:
             head += f"; {self.failed} fits FAILED, so that there are no errors"
-        return "\n".join([head, self.table.to_string(float_format=lambda v: f"{v:.4f}")])
+        return "\n".join([head, self.table.to_string(float_format=lambda v: f"{v:.4f}"), *self.notes])
 
     def __repr__(self) -> str:
         return f"<jackknife: {self.units}, {self.failed} failed>"
+
+
+CLUSTERED, DEPENDENT = ("cluster", "CR2", "CRV3"), ("HAC", "hac-panel", "driscoll-kraay", "conley")
+"""Errors of rows that depend on each other within groups; otherwise."""
+
+
+def bootstrap_intervals(results: Any, alpha: float, options: Mapping[str, Any]) -> pd.DataFrame:
+    """Return the intervals of a bootstrap, which is done where it is not among the options."""
+    level, given = within_unit(alpha), dict(options)
+    interval, boot = given.pop("interval", "percentile"), given.pop("bootstrap", None)
+    if boot is None:
+        boot = results.bootstrap(**{**_usual(results, given), **given})
+    elif given:
+        raise OptionError(
+            f"{listing(f'{name}=' for name in given)} and bootstrap= were given: what was done is taken as it is."
+        )
+    if not isinstance(boot, BootstrapResults):
+        raise OptionError(f"bootstrap= is {type(boot).__name__}; it must be what bootstrap() of this fit returned.")
+    if not boot.estimates.equals(results.params):
+        raise OptionError("bootstrap= is that of another fit: its estimates are not those of these results.")
+    return boot.conf_int(level, interval)
+
+
+def _usual(results: Any, given: Mapping[str, Any]) -> dict[str, Any]:
+    """Return the kind of bootstrap that takes rows to depend on each other as the errors of the results do."""
+    if "kind" in given:
+        return {}
+    if results.cov_type in DEPENDENT:
+        raise OptionError(
+            f"The errors of these results are {results.cov_type!r}, and no bootstrap here keeps that dependence. Name "
+            "kind= to have another one."
+        )
+    return {"kind": "cluster" if results.cov_type in CLUSTERED or "groups" in given else "pairs"}

@@ -7,7 +7,6 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
-import numpy as np
 import pandas as pd
 import torch
 from scipy import special
@@ -198,24 +197,3 @@ def check_method(method: object) -> None:
     """Raise unless a method of intervals exists."""
     if method not in METHODS:
         raise OptionError(unknown("method of conf_int():", method, METHODS))
-
-
-def bootstrap_intervals(results: Any, alpha: float, bootstrap: Any) -> pd.DataFrame:
-    """Return the intervals of a bootstrap with the labels and columns of ``conf_int``."""
-    level = within_unit(alpha)
-    if bootstrap is None:
-        resample = getattr(results, "bootstrap", None)
-        if resample is None:
-            raise OptionError("conf_int(method='bootstrap') needs bootstrap=, the outcome of a bootstrap of this fit.")
-        bootstrap = resample()
-    find = getattr(bootstrap, "conf_int", None)
-    if find is None:
-        raise OptionError(f"bootstrap= is {type(bootstrap).__name__}, which has no conf_int().")
-    found = find(alpha=level)
-    names = list(results.names)
-    if isinstance(found, pd.DataFrame) and set(names) <= set(found.index):
-        found = found.loc[names]
-    values = np.array(found, dtype=np.float64)
-    if values.shape != (len(names), 2):
-        raise OptionError(f"The bootstrap gives intervals of shape {values.shape}, not one for each parameter.")
-    return pd.DataFrame(values, index=pd.Index(names))

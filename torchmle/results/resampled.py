@@ -25,7 +25,7 @@ class Resampled(Estimates):
         *,
         seed: int = 0,
         groups: Any = None,
-        multiplier: str = "rademacher",
+        multiplier: str | None = None,
         progress: bool | None = None,
     ) -> BootstrapResults:
         """Fit the model to ``reps`` resampled data sets, all at once.
@@ -39,9 +39,10 @@ class Resampled(Estimates):
             2012); ``"wild"`` changes the signs of least squares residuals (Wu 1986), of whole clusters where
             ``groups`` are given (Cameron, Gelbach and Miller 2008).
         seed : replicate r has a generator of its own, made of ``seed`` and r, on every device and in every order.
-        groups : clusters: a column name, a Series or an array; for ``"cluster"`` by default those of the model.
-        multiplier : for ``"score"`` and ``"wild"``: ``"rademacher"``, ``"webb"`` (few clusters), ``"mammen"`` or
-            ``"normal"``.
+        groups : clusters: a column name, a Series or an array as long as the data; for ``"cluster"`` by default those
+            of the errors of these results, else of the model. Other kinds use groups only where they are given here.
+        multiplier : for ``"score"`` and ``"wild"``: ``"rademacher"`` (default), ``"webb"`` (few clusters),
+            ``"mammen"`` or ``"normal"``.
         progress : a line on the terminal; by default where there is one and it takes long.
 
         Returns
@@ -52,12 +53,13 @@ class Resampled(Estimates):
         Raises
         ------
         OptionError, UndefinedStatisticError
-            For kinds that the model or its weights do not have, and where the fit has no maximum.
+            For kinds that the model or its weights do not have; where the fit has no maximum; for ``"score"`` and
+            ``"wild"`` where a parameter is at a bound; where the likelihood gives its sum only (but ``"parametric"``).
 
         Notes
         -----
         Restrictions and bounds of the fit hold in every replicate. ``freq_weights`` are counts of observations, each
-        of which is drawn by itself; other weights go with their rows.
+        of which is drawn, or perturbed, by itself; other weights go with their rows.
 
         Examples
         --------
@@ -84,6 +86,15 @@ class Resampled(Estimates):
         groups : clusters to leave out instead of rows: a column name, a Series or an array.
         progress : as for :meth:`bootstrap`.
 
+        Raises
+        ------
+        UndefinedStatisticError
+            Where the fit has no maximum or a parameter is at a bound, and where the likelihood gives its sum only.
+
+        Notes
+        -----
+        Under ``freq_weights`` one observation of each row is left out, and counts as often as the row does.
+
         Examples
         --------
         >>> import torchmle as tm
@@ -109,6 +120,16 @@ class Resampled(Estimates):
         name : a column of the first predictor.
         reps, seed, progress : as for :meth:`bootstrap`.
         statistic : ``"z"``, coefficient over its nonrobust standard error, or ``"coef"``.
+
+        Raises
+        ------
+        OptionError
+            For a constant, fixed parameters and those at a bound; under ``freq_weights``, and for ``"z"`` under
+            ``sampling_weights``.
+
+        Notes
+        -----
+        Permutations that have no estimate count as beyond, which can only raise the p-value, and are warned of.
 
         Examples
         --------

@@ -8,12 +8,13 @@ from typing import Any
 
 import pandas as pd
 
-from ..errors import OptionError
+from ..errors import OptionError, listing
 from ..workers import engine
+from .bootstrap import bootstrap_intervals
 from .contrasts import Contrasts, HypothesisTest, JointIntervals
 from .estimates import Estimates
 from .hypotheses import delta_method, joint_intervals, t_test, wald_test, wald_test_terms
-from .profile import Profile, bootstrap_intervals, check_method, profile, profile_intervals
+from .profile import Profile, check_method, profile, profile_intervals
 from .ratio import lr_test
 from .score import score_test
 from .specification import information_matrix_test, vuong_test
@@ -268,7 +269,18 @@ class Tested(Estimates):
 
     # ---- intervals
 
-    def conf_int(self, alpha: float = 0.05, method: str = "wald", *, bootstrap: Any = None) -> pd.DataFrame:
+    def conf_int(
+        self,
+        alpha: float = 0.05,
+        method: str = "wald",
+        *,
+        bootstrap: Any = None,
+        reps: int | None = None,
+        kind: str | None = None,
+        seed: int | None = None,
+        groups: Any = None,
+        interval: str | None = None,
+    ) -> pd.DataFrame:
         """Return intervals of the parameters; columns 0 and 1 are the lower and upper ends.
 
         Parameters
@@ -277,12 +289,17 @@ class Tested(Estimates):
         method : ``"wald"`` takes estimate and standard error; ``"profile"`` the values at which the log-likelihood,
             all else at its best, has fallen by half the chi-squared quantile (:meth:`profile`); ``"bootstrap"`` those
             of resampling.
-        bootstrap : for ``"bootstrap"``: what :meth:`bootstrap` returned; by default it is called.
+        bootstrap : for ``"bootstrap"``: what :meth:`bootstrap` of this fit returned; by default it is called.
+        reps, kind, seed, groups : for that call: by default 999 replicates with seed 0, of whole clusters where the
+            errors of these results are clustered, else of rows.
+        interval : for ``"bootstrap"``: ``"percentile"`` (default), ``"basic"``, ``"bca"`` or ``"normal"``.
 
         Raises
         ------
         OptionError, UndefinedStatisticError
-            For a method that does not exist; where there is no profile (:meth:`profile`).
+            For a method that does not exist and options of another one; for a bootstrap of another fit; for
+            ``"bootstrap"`` without a ``kind`` where errors are serial or spatial; where there is no profile
+            (:meth:`profile`).
 
         Examples
         --------
@@ -290,16 +307,20 @@ class Tested(Estimates):
         >>> res = tm.Logit.from_formula("inlf ~ educ", tm.datasets.load("mroz")).fit()
         >>> res.conf_int(method="profile").round(3).loc["educ"].tolist()
         [0.107, 0.243]
+        >>> res.conf_int(method="bootstrap", reps=199, seed=1, interval="bca").shape
+        (2, 2)
         """
         check_method(method)
-        if bootstrap is not None and method != "bootstrap":
-            raise OptionError("bootstrap= goes with method='bootstrap'.")
+        asked = {"bootstrap": bootstrap, "reps": reps, "kind": kind, "seed": seed, "groups": groups}
+        given = {name: value for name, value in {**asked, "interval": interval}.items() if value is not None}
+        if given and method != "bootstrap":
+            raise OptionError(f"{listing(f'{name}=' for name in given)} goes with method='bootstrap'.")
         if method == "wald":
             return super().conf_int(alpha)
         with engine():
             if method == "profile":
                 return profile_intervals(self, alpha)
-            return bootstrap_intervals(self, alpha, bootstrap)
+            return bootstrap_intervals(self, alpha, given)
 
     def profile(self, what: Any, *, alpha: float = 0.05) -> Profile:
         """Follow the log-likelihood along a parameter, or a function of parameters, to both ends of an interval.
