@@ -85,6 +85,10 @@ def mixed(formula: str, data: Any, **options: Any) -> tm.MixedLogit:
     return tm.MixedLogit.from_formula(formula, data, **options)
 
 
+def nested(formula: str, data: Any, **options: Any) -> tm.NestedLogit:
+    return tm.NestedLogit.from_formula(formula, data, **options)
+
+
 LONG = {"alternatives": "mode", "situations": "individual", "base": "car"}
 TRAIN = "choice ~ price + time + change + comfort | 0"
 MODELS = {
@@ -93,6 +97,15 @@ MODELS = {
     "clogit_travelmode": lambda: conditional("choice_d ~ gcost + wait + hinc_air", read("travelmode"), **LONG),
     "clogit_train": lambda: conditional(TRAIN, train(), groups="id"),
     "clogit_swissmetro": lambda: conditional("mode ~ b_time + b_cost", swissmetro(), base="SM", groups="ID"),
+    "nlogit_travelmode": lambda: nested(
+        "choice_d ~ gcost + wait + hinc_air",
+        read("travelmode"),
+        nests={"fly": ["air"], "ground": ["train", "bus", "car"]},
+        **LONG,
+    ),
+    "nlogit_swissmetro": lambda: nested(
+        "mode ~ b_time + b_cost", swissmetro(), base="SM", groups="ID", nests={"existing": ["TRAIN", "CAR"]}
+    ),
     "mxl_train_normal": lambda: mixed(TRAIN, train(), **NORMAL, **HALTON),
     "mxl_train_corr": lambda: mixed(TRAIN, train(), correlated=True, **NORMAL, **HALTON),
     "mxl_train_time_gh": lambda: mixed(TRAIN, train(), random={"time": "normal"}, **NODES),

@@ -35,6 +35,7 @@ if TYPE_CHECKING:  # what __getattr__ loads, for type checkers
     from .models.binary import Probit as Probit
     from .models.choice.conditional import ConditionalLogit as ConditionalLogit
     from .models.choice.mixed import MixedLogit as MixedLogit
+    from .models.choice.nested import NestedLogit as NestedLogit
     from .models.choice.results import ChoiceResults as ChoiceResults
     from .models.count import NegativeBinomial as NegativeBinomial
     from .models.count import Poisson as Poisson
@@ -89,6 +90,7 @@ _HOME = {
     "inference.multiple": ("adjust_pvalues",),
     "models.choice.conditional": ("ConditionalLogit",),
     "models.choice.mixed": ("MixedLogit",),
+    "models.choice.nested": ("NestedLogit",),
     "models.choice.results": ("ChoiceResults",),
     "loglik.draws": ("Draws",),
     "data.choice_data": ("ChoiceData",),

@@ -59,6 +59,7 @@ class ChoiceDesign:
     base : label of the alternative without constant.
     data : the situations in use, in the order of the rows; None where arrays were given.
     dropped : names of columns dropped as collinear.
+    labels : of the alternatives, where arrays were given.
     """
 
     names: tuple[str, ...]
@@ -74,6 +75,7 @@ class ChoiceDesign:
     columns: tuple[Column, ...] = ()
     specs: Mapping[str, Any] = field(default_factory=dict)
     context: Mapping[str, Any] = field(default_factory=dict)
+    labels: tuple[Any, ...] = ()
 
     @property
     def generic(self) -> bool:

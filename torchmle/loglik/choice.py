@@ -55,16 +55,14 @@ def log_probabilities(V: Tensor, available: Tensor | None) -> Tensor:
     return torch.log_softmax(masked(V, available), 1)
 
 
-class ConditionalLogitObjective(Objective):
-    """Sum the log-probabilities of the choices made, unit by unit.
+class ByUnit(Objective):
+    """Sum over choice situations, unit by unit.
 
     Parameters
     ----------
     choices : the situations, sorted by unit.
     ends : (units,) number of situations up to the end of each unit, or None where each is a unit of its own.
     """
-
-    engine = "derivatives of the softmax in closed form, then matrix products"
 
     def __init__(self, choices: Choices, weights: Tensor | None = None, ends: Tensor | None = None) -> None:
         self.choices, self.weights, self.ends = choices, weights, ends
@@ -73,6 +71,34 @@ class ConditionalLogitObjective(Objective):
         self.device, self.dtype = X.device, X.dtype
         width = X.shape[1] * X.shape[2] * max(1, len(choices) // max(1, self.rows))
         self.chunk = chunk_rows(width, X.device, X.element_size())
+
+    def situations(self, start: int, stop: int) -> slice:
+        """Return the situations of some units."""
+        if self.ends is None:
+            return slice(start, stop)
+        return slice(int(self.ends[start - 1]) if start else 0, int(self.ends[stop - 1]))
+
+    def units(self, start: int, stop: int) -> tuple[Tensor | None, Tensor | None]:
+        """Return, for each situation of some units, its unit within them, and its weight."""
+        w = None if self.weights is None else self.weights[start:stop]
+        if self.ends is None:
+            return None, w
+        first = self.situations(start, stop).start
+        sizes = self.ends[start:stop].diff(prepend=self.ends.new_tensor([first]))
+        unit = torch.repeat_interleave(torch.arange(stop - start, device=self.device), sizes)
+        return unit, None if w is None else w[unit]
+
+    def by_unit(self, values: Tensor, unit: Tensor | None, units: int) -> Tensor:
+        """Return sums by unit of values by situation."""
+        if unit is None:
+            return values
+        return values.new_zeros(units, *values.shape[1:]).index_add_(0, unit, values)
+
+
+class ConditionalLogitObjective(ByUnit):
+    """Sum the log-probabilities of the choices made; see :class:`ByUnit`."""
+
+    engine = "derivatives of the softmax in closed form, then matrix products"
 
     def take(self, index: Tensor) -> ConditionalLogitObjective:
         """Return the objective of some of the units."""
@@ -84,32 +110,20 @@ class ConditionalLogitObjective(Objective):
 
     def _part(self, start: int, stop: int) -> tuple[Choices, Tensor | None, Tensor | None]:
         """Return the situations of some units, the unit of each within the part, and its weight."""
-        if self.ends is None:
-            w = None if self.weights is None else self.weights[start:stop]
-            return self.choices.take(slice(start, stop)), None, w
-        first = int(self.ends[start - 1]) if start else 0
-        sizes = self.ends[start:stop].diff(prepend=self.ends.new_tensor([first]))
-        unit = torch.repeat_interleave(torch.arange(stop - start, device=self.device), sizes)
-        w = None if self.weights is None else self.weights[start:stop][unit]
-        return self.choices.take(slice(first, int(self.ends[stop - 1]))), unit, w
-
-    def _by_unit(self, values: Tensor, unit: Tensor | None, units: int) -> Tensor:
-        if unit is None:
-            return values
-        return values.new_zeros(units, *values.shape[1:]).index_add_(0, unit, values)
+        return self.choices.take(self.situations(start, stop)), *self.units(start, stop)
 
     def row_values(self, working: Tensor, start: int, stop: int) -> Tensor:
         """Return the log-likelihoods of some units."""
         part, unit, _ = self._part(start, stop)
         values = -torch.logsumexp(masked(part.differences() @ working, part.available), 1)
-        return self._by_unit(values, unit, stop - start)
+        return self.by_unit(values, unit, stop - start)
 
     def row_scores(self, working: Tensor, start: int, stop: int) -> Tensor:
         """Return the scores of some units."""
         part, unit, _ = self._part(start, stop)
         X = part.differences()
         P = torch.softmax(masked(X @ working, part.available), 1)
-        return self._by_unit(-torch.bmm(P[:, None, :], X)[:, 0], unit, stop - start)
+        return self.by_unit(-torch.bmm(P[:, None, :], X)[:, 0], unit, stop - start)
 
     def derivatives(self, working: Tensor, start: int, stop: int, order: int) -> Chunk:
         """Return weighted sums over some units."""

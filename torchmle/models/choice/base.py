@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import copy
 import math
 from collections.abc import Mapping, Sequence
 from dataclasses import replace
@@ -16,6 +17,8 @@ from ...data.choice import ChoiceData, ChoiceDesign, choice_design
 from ...data.formula import caller_names
 from ...errors import OptionError, UndefinedStatisticError, collecting_notes, listing, unknown
 from ...loglik.choice import Choices, log_probabilities
+from ...loglik.objective import Objective
+from ...loglik.utility import UtilityObjective
 from ...params.map import ParamMap, Units
 from ...results.estimates import Estimates
 from ...workers import engine
@@ -23,13 +26,16 @@ from ..base import GenericLikelihoodModel
 from ..fitting import run_fit
 from ..request import FitRequest
 from .results import ChoiceResults
-from .units import UnitExtras, array_design, unit_data
+from .units import UnitExtras, array_design, read_labels, unit_data
 
 C = TypeVar("C", bound="ChoiceModel")
 
 LAYOUT = ("alternatives", "situations", "persons", "available")
 EXTRAS = ("freq_weights", "sampling_weights", "groups")
 KEYWORDS = (*LAYOUT, "base", *EXTRAS, "missing", "collinear", "device", "dtype")
+
+IN_USE = ("X", "chosen", "available", "endog", "ends")
+"""Attributes that a part of the situations gets in another way, or not at all."""
 
 SIZED = 5_000
 """Situations of which the sizes of attributes are taken."""
@@ -43,6 +49,7 @@ class ChoiceModel(GenericLikelihoodModel):
     endog : (S,) positions of the chosen alternatives, 0 .. J - 1.
     exog : (S, J, K) attributes of the alternatives in each choice situation.
     names : names of the K attributes.
+    alternatives : labels of the J alternatives; by default their positions.
     available : (S, J) bool; None where every alternative always is.
     persons : (S,) ids of the persons who choose; the situations of one must lie together.
     freq_weights, sampling_weights, groups : by situation (by person where a person's choices are one observation).
@@ -57,6 +64,8 @@ class ChoiceModel(GenericLikelihoodModel):
     takes_exposure = False
     by_person = False
     """Whether a person, not a choice situation, is the unit of observation."""
+    differences_only = False
+    """Whether ``log_probabilities`` depends on differences of utilities only; then no digits are lost in them."""
 
     design: ChoiceDesign
     X: Tensor
@@ -70,6 +79,7 @@ class ChoiceModel(GenericLikelihoodModel):
         exog: Any,
         *,
         names: Sequence[str] | None = None,
+        alternatives: Sequence[Any] | None = None,
         available: Any = None,
         persons: Any = None,
         freq_weights: Any = None,
@@ -84,7 +94,9 @@ class ChoiceModel(GenericLikelihoodModel):
         where, kind = resolve_device(device, dtype)
         with engine(where):
             if _design is None:
-                _design = array_design(endog, exog, names, available, persons, where, kind)
+                _design = self._array_design(endog, exog, names, available, persons, where, kind)
+                if alternatives is not None:
+                    _design = replace(_design, labels=read_labels(alternatives, _design.X.shape[1]))
             self._install_design(_design, UnitExtras(freq_weights, sampling_weights, groups))
 
     @classmethod
@@ -177,6 +189,10 @@ class ChoiceModel(GenericLikelihoodModel):
         for name in own:
             raise OptionError(unknown(f"argument of {type(self).__name__}:", name, KEYWORDS))
 
+    def _array_design(self, endog: Any, exog: Any, *rest: Any) -> ChoiceDesign:
+        """Return the design of arrays."""
+        return array_design(endog, exog, *rest)
+
     def _install_design(self, design: ChoiceDesign, extras: UnitExtras) -> None:
         if bool((design.chosen < 0).any()):
             raise OptionError("The data say of some situations not what was chosen; they are for predictions only.")
@@ -186,6 +202,14 @@ class ChoiceModel(GenericLikelihoodModel):
         self.endog, self.offset, self.exog_names = self.data.endog, None, list(design.names)
 
     @property
+    def alternatives(self) -> tuple[Any, ...]:
+        """Return the labels of the J alternatives."""
+        design = self.design
+        if design.data is not None:
+            return design.data.alternatives
+        return design.labels or tuple(range(design.X.shape[1]))
+
+    @property
     def choices(self) -> Choices:
         """Return the choice situations as the engine takes them."""
         return Choices(self.X, self.chosen, self.available)
@@ -193,7 +217,10 @@ class ChoiceModel(GenericLikelihoodModel):
     # ---- what a subclass writes
 
     def log_probabilities(self, V: Tensor, params: Tensor, available: Tensor | None) -> Tensor:
-        """Return (S, J) log-probabilities at utilities and all parameters, minus infinity where not available."""
+        """Return (S, J) log-probabilities at utilities and all parameters, minus infinity where not available.
+
+        It may read attributes of the model with one entry a situation: it is called on parts of the situations.
+        """
         return log_probabilities(V, available)
 
     def loglikeobs(self, params: Any) -> Tensor:
@@ -202,6 +229,34 @@ class ChoiceModel(GenericLikelihoodModel):
         V = self.X @ at[: self.X.shape[2]]
         logp = self.log_probabilities(V, at, self.available)
         return logp.gather(1, self.chosen[:, None])[:, 0]
+
+    def make_objective(self, pmap: ParamMap) -> Objective:
+        """Return the log-likelihood; its derivatives are taken in the utilities unless ``loglikeobs`` is one's own."""
+        if type(self).loglikeobs is not ChoiceModel.loglikeobs:
+            return super().make_objective(pmap)
+
+        def kernel(rows: slice | Tensor, V: Tensor, params: Tensor, available: Tensor | None) -> Tensor:
+            return self.at_situations(rows).log_probabilities(V, params, available)
+
+        weights = self.data.weights
+        return UtilityObjective(
+            self.choices,
+            kernel,
+            len(pmap.names),
+            None if weights is None else weights.values,
+            self.ends,
+            differences=self.differences_only,
+            what=self.likelihood_label,
+        )
+
+    def at_situations(self: C, rows: slice | Tensor) -> C:
+        """Return a shallow copy whose attributes with one entry a situation have only those of some situations."""
+        part = copy.copy(self)
+        for name, value in vars(self).items():
+            by_situation = isinstance(value, Tensor) and value.ndim and len(value) == len(self.chosen)
+            if by_situation and name not in IN_USE:
+                part.__dict__[name] = value[rows]
+        return part
 
     # ---- names and maps
 

@@ -12,7 +12,6 @@ from torch import Tensor
 
 from ...data.choice import ChoiceDesign, choice_design, person_matrix
 from ...errors import OptionError, unknown
-from ...loglik.choice import ConditionalLogitObjective
 from ...loglik.draws import Draws
 from ...loglik.mixed import MixedLogitObjective
 from ...loglik.objective import Objective
@@ -20,10 +19,11 @@ from ...loglik.persondraws import PersonDraws
 from ...optim.base import Options, Status, minimise
 from ...optim.registry import make_optimizer
 from ...params.map import ParamMap, Units
-from ..problem import VERDICT, LikelihoodProblem
+from ..problem import LikelihoodProblem
 from ..request import FitRequest
 from .base import KEYWORDS, ChoiceModel
 from .layout import Randomness, lay_out, read_random
+from .plain import conditional_estimates
 from .results import ChoiceResults
 from .units import UnitExtras
 
@@ -205,19 +205,8 @@ class MixedLogit(ChoiceModel):
     def _without_mixing(self) -> Tensor:
         """Return the estimates of the conditional logit, or zeros where it has none."""
         names = self.design.names
-        objective = ConditionalLogitObjective(replace(self.choices, X=self.X[:, :, : len(names)]))
-        sizes = self.column_sizes()[: len(names)]
-        plain = ParamMap(names, names, sizes)
-        found = minimise(
-            make_optimizer("newton", Options(tol=1e-6, maxiter=50), None, {}),
-            LikelihoodProblem(objective, plain),
-            torch.zeros(len(names), dtype=torch.float64, device="cpu"),
-            verdict_tol=VERDICT[self.X.dtype],
-        )
-        if found.status is Status.INTERRUPTED:
-            raise KeyboardInterrupt
-        b = plain.theta(found.x)
-        return b if bool(torch.isfinite(b).all()) and float((b * sizes).abs().max()) < 20 else torch.zeros_like(b)
+        plain = replace(self.choices, X=self.X[:, :, : len(names)])
+        return conditional_estimates(plain, names, self.column_sizes()[: len(names)], None)
 
     def loglikeobs(self, params: Any) -> Tensor:
         """Return the (persons,) simulated log-likelihoods."""

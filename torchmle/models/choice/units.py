@@ -65,6 +65,14 @@ def array_design(
     return ChoiceDesign(terms, X, there, chosen, torch.from_numpy(codes).to(device), 0, None)
 
 
+def read_labels(alternatives: Sequence[Any], count: int) -> tuple[Any, ...]:
+    """Return labels of the alternatives, one each."""
+    labels = tuple(alternatives)
+    if len(labels) != count or len(set(labels)) != count:
+        raise DataError(f"alternatives has {len(set(labels))} distinct labels; exog has {count} alternatives.")
+    return labels
+
+
 def _positions(endog: Any, situations: int, alternatives: int) -> Tensor:
     y = np.asarray(endog.detach().cpu() if isinstance(endog, Tensor) else endog)
     if y.shape != (situations,):
