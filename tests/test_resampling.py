@@ -289,6 +289,7 @@ def test_score_is_one_newton_step_on_perturbed_scores(given):
 # ---- errors near those that are known
 
 
+MEAN = np.random.default_rng(11).gamma(1.5, size=40)
 LOGIT = tm.Logit.from_formula(INLF, MROZ).fit()
 OLS = tm.OLS.from_formula(LWAGE, WAGE).fit()
 FEW = 0.03 + 3.5 / math.sqrt(2 * 1500)
@@ -376,10 +377,20 @@ def test_single_precision_has_the_same_replicates_to_its_digits():
     assert (gap < 1e-3 * LOGIT.bse).all()
 
 
+def test_what_was_drawn_is_said():
+    counts = tm.OLS(MEAN, np.ones(40), freq_weights=np.arange(40) % 3).fit()
+    assert "of 39 observations" in counts.bootstrap(3).summary()
+    assert "39 observations left out" in str(counts.jackknife())
+    assert "of 753 observations, seed 4" in LOGIT.bootstrap(3, seed=4).summary()
+    assert "of 25 clusters" in LOGIT.bootstrap(3, "cluster", groups="region").summary()
+    trips = tm.datasets.load("trips")
+    options = {"alternatives": "mode", "situations": "trip", "persons": "person", "random": {"time": "normal"}}
+    mixed = tm.MixedLogit.from_formula("chosen ~ time + cost", trips, draws=20, **options).fit()
+    boot = mixed.bootstrap(2, seed=1)
+    assert f"of {trips.person.nunique()} observations" in boot.summary()  # a person's choices are one
+
+
 # ---- intervals
-
-
-MEAN = np.random.default_rng(11).gamma(1.5, size=40)
 
 
 def by_scipy(y, boot, method, alpha=0.1):

@@ -142,9 +142,17 @@ def _resampled(
 ) -> BootstrapResults:
     draws, plan = draws_of(results, kind, seed, ways), replicated(results)
     found = refit(plan, weighted(draws), reps, progress, "bootstrap")
-    noun = f"{draws.groups} clusters" if ways is not None else f"{results.nobs:.0f} observations"
+    noun = _units(draws)
     notes = (*_cautions(results, ways, "Observations were drawn"), *_alone(plan))
     return _reported(results, found, kind, seed, noun, notes, _acceleration(results, ways), draws)
+
+
+def _units(draws: Draws) -> str:
+    """Return what is drawn or left out, in words."""
+    if draws.codes is not None:
+        return f"{draws.groups} clusters"
+    counted = draws.base is not None and draws.counts
+    return f"{draws.rows if not counted or draws.base is None else int(draws.base.sum())} observations"
 
 
 def _parametric(results: Estimates, reps: int, seed: int, progress: bool | None) -> BootstrapResults:
@@ -276,10 +284,9 @@ def jackknife(results: Estimates, *, groups: Any, progress: bool | None) -> Jack
     labels = _labels(results, groups, ways, draws.units)
     frame = pd.DataFrame(found.params.numpy(), index=labels, columns=list(results.names))
     counts = _counts(results) if ways is None else None
-    noun = f"{draws.units} {'rows' if ways is None else 'clusters'}"
     notes = (*_cautions(results, ways, "Rows were left out"), *_alone(plan))
     counts = np.ones(draws.units) if counts is None else counts
-    return JackknifeResults(frame, results.params, counts, found.causes, noun, notes)
+    return JackknifeResults(frame, results.params, counts, found.causes, _units(draws), notes)
 
 
 def _labels(results: Estimates, groups: Any, ways: Groups | None, units: int) -> pd.Index:
