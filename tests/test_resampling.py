@@ -3,6 +3,7 @@
 import itertools
 import math
 import warnings
+from dataclasses import replace
 from types import SimpleNamespace
 
 import numpy as np
@@ -13,7 +14,7 @@ import torch
 from scipy import optimize, stats
 
 import torchmle as tm
-from torchmle.inference.resampling import LAWS, acceleration, bca, signs
+from torchmle.inference.resampling import LAWS, acceleration, bca, generator, signs
 from torchmle.models import replicate
 
 WAGE = tm.datasets.load("wage1")
@@ -227,6 +228,17 @@ def test_weights_follow_their_laws():
         assert np.allclose(w.var(0), counts * (1 - counts / N) * N / shrink, rtol=0.15)  # sd of a variance: about 2.5 %
 
 
+@pytest.mark.parametrize("kind", ["pairs", "bayesian"])
+def test_weights_of_single_rows_and_clusters_add_up(kind):
+    boot = OLS.bootstrap(50, kind, seed=2)
+    w = np.array([boot.weights(r) for r in range(50)])
+    assert np.allclose(w.sum(1), len(WAGE))
+    assert w.var() == pytest.approx(1, rel=0.1)  # Poisson and exponential laws, nearly
+    together = OLS.bootstrap(50, "cluster" if kind == "pairs" else kind, groups="firm", seed=2)
+    first = ~WAGE.firm.duplicated().to_numpy()
+    assert np.allclose([together.weights(r)[first].sum() for r in range(50)], first.sum())
+
+
 @pytest.mark.parametrize("law", LAWS)
 def test_multipliers_have_mean_0_variance_1_and_their_points(law):
     points = {
@@ -415,6 +427,15 @@ def test_intervals_are_those_of_scipy_on_the_same_replicates(method, kind):
     ours = boot.conf_int(0.1, method=method.lower()).iloc[0]
     assert np.allclose(ours, by_scipy(y, boot, method), rtol=1e-12)
     assert not np.allclose(ours, boot.conf_int(0.1, method="normal").iloc[0], rtol=1e-3)
+
+
+def test_replicates_that_equal_the_estimate_count_half():
+    y = np.array([0.0, 1, 0, 0, 1, 0, 0, 1, 0, 0, 0, 0, 1, 0, 0, 1])  # sums over 16 are exact
+    boot = tm.OLS(y, np.ones(16)).fit().bootstrap(300, seed=3)
+    boot = replace(boot, params=boot.params + 1e-15 * np.arange(-150, 150)[:, None] / 150)  # as rounding does
+    rounded = replace(boot, params=boot.params.round(12))
+    assert np.mean(rounded.params == y.mean()) > 0.1
+    assert np.allclose(boot.conf_int(0.1, "bca").iloc[0], by_scipy(y, rounded, "BCa"), rtol=1e-9)
 
 
 def test_normal_and_basic_intervals_by_their_formulas():
@@ -623,20 +644,22 @@ def test_the_permutation_test_nears_that_of_all_permutations():
     assert test.pvalue == pytest.approx(exact, abs=4 * math.sqrt(exact * (1 - exact) / 600) + 1 / 600)
 
 
-def test_permutations_that_tie_count():
+@pytest.mark.parametrize(("family", "scale", "effect"), [
+    (tm.OLS, 1 / 3, lambda one, zero: (one - zero) / 4),
+    (tm.Poisson, 1.0, lambda one, zero: math.log(one / zero)),
+])  # fmt: skip
+def test_permutations_that_tie_count(family, scale, effect):
     """Half of the arrangements of a treatment mirror the others: their coefficients differ by rounding only."""
-    y, x = np.array([3.0, 5, 4, 9, 2, 1, 2, 4]), np.array([1.0, 1, 1, 1, 0, 0, 0, 0])
-    total = y.sum()
-    sums = [sum(y[list(c)]) for c in itertools.combinations(range(8), 4)]
-    sizes = np.abs([math.log(s / (total - s)) for s in sums])
-    here = math.log(y[:4].sum() / y[4:].sum())
-    exact = np.mean(sizes >= here * (1 - 1e-9))
-    assert np.mean(sizes > here * (1 + 1e-9)) < 0.7 * exact
-    res = tm.Poisson.from_formula("y ~ x", pd.DataFrame({"y": y, "x": x})).fit()
-    test = res.permutation_test("x", reps=250, statistic="coef", seed=1)
-    assert test.statistic == pytest.approx(here, rel=1e-8)
-    assert test.pvalue == pytest.approx(exact, abs=4 * math.sqrt(exact * (1 - exact) / 250) + 1 / 250)
-    assert res.permutation_test("x", reps=250, statistic="coef", seed=1).pvalue == test.pvalue
+    y, x, reps = np.array([3.0, 5, 4, 6, 2, 3, 2, 5]), np.array([1.0, 1, 1, 1, 0, 0, 0, 0]), 200
+    treated = [x[generator(1, r, 2).permutation(8)] == 1 for r in range(reps)]
+    sizes = np.abs([effect(y[t].sum(), y[~t].sum()) for t in treated])
+    here = effect(y[:4].sum(), y[4:].sum())
+    beyond = np.sum(sizes >= here * (1 - 1e-9))
+    assert np.sum(sizes > here * (1 + 1e-9)) < 0.7 * beyond
+    res = family.from_formula("y ~ x", pd.DataFrame({"y": scale * y, "x": x})).fit()
+    test = res.permutation_test("x", reps=reps, statistic="coef", seed=1)
+    assert test.statistic == pytest.approx(scale * here, rel=1e-8)
+    assert test.pvalue == (1 + beyond) / (1 + reps)
 
 
 def test_failed_permutations_are_warned_of_and_count_as_beyond():

@@ -139,6 +139,10 @@ def _lower() -> float:
 LAWS = ("rademacher", "webb", "mammen", "normal")
 
 
+TIED = 1e-7
+"""Gap to the estimate, in standard deviations, up to which a replicate of discrete data is the estimate itself."""
+
+
 def percentile(replicates: Array, alpha: float) -> Array:
     """Return (K, 2) quantiles of the replicates (R, K) that are there."""
     return np.nanquantile(replicates, [alpha / 2, 1 - alpha / 2], axis=0).T
@@ -165,7 +169,8 @@ def bca(replicates: Array, estimates: Array, acceleration: Array, alpha: float) 
         known = values[~np.isnan(values)]
         if not len(known):
             continue
-        below = (np.sum(known < estimate) + 0.5 * np.sum(known == estimate)) / len(known)
+        tied = np.abs(known - estimate) <= TIED * known.std()
+        below = (np.sum((known < estimate) & ~tied) + 0.5 * np.sum(tied)) / len(known)
         z = ndtri(below)
         if not np.isfinite(z):
             continue

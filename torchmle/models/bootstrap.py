@@ -13,7 +13,7 @@ from ..data.absent import need_rows
 from ..data.batch import ModelData
 from ..data.groups import Groups, late_groups, split_columns
 from ..data.vectors import FloatArray
-from ..errors import ConvergenceWarning, OptionError, UndefinedStatisticError, listing, unknown, warn
+from ..errors import ConvergenceWarning, OptionError, listing, unknown, warn
 from ..inference.resampling import LAWS, Draws, acceleration, signs
 from ..loglik.leastsquares import LeastSquares
 from ..optim.checks import check_whole
@@ -77,16 +77,13 @@ def _ways(results: Estimates, kind: str, groups: Any) -> Groups | None:
         return _groups(results, of_errors)
     if results.model.data.groups is None:
         raise OptionError("kind='cluster' needs groups: a column name, a Series or an array of ids.")
-    _check_lengths(results, results.model.data.groups)
     return results.model.data.groups
 
 
 def _groups(results: Estimates, groups: Any) -> Groups:
     """Return one set of groups given late."""
     data = results.model.data
-    found = late_groups(one_set(groups, data), data.frame, data.rows)
-    _check_lengths(results, found)
-    return found
+    return late_groups(one_set(groups, data), data.frame, data.rows)
 
 
 def one_set(groups: Any, data: ModelData) -> Any:
@@ -98,14 +95,6 @@ def one_set(groups: Any, data: ModelData) -> Any:
             "the ids of the groups in which both are the same."
         )
     return columns[0]
-
-
-def _check_lengths(results: Estimates, groups: Groups) -> None:
-    if len(groups.codes) != results.fit.objective.rows:
-        raise UndefinedStatisticError(
-            f"groups have {len(groups.codes)} rows, and the likelihood has {results.fit.objective.rows} observations, "
-            "each made of several rows: whole observations can be resampled only."
-        )
 
 
 def _cautions(results: Estimates, ways: Groups | None, what: str) -> tuple[str, ...]:
