@@ -34,9 +34,12 @@ if TYPE_CHECKING:  # what __getattr__ loads, for type checkers
     from .models.binary import Logit as Logit
     from .models.binary import Probit as Probit
     from .models.choice.conditional import ConditionalLogit as ConditionalLogit
+    from .models.choice.crossnested import CrossNestedLogit as CrossNestedLogit
     from .models.choice.mixed import MixedLogit as MixedLogit
     from .models.choice.nested import NestedLogit as NestedLogit
+    from .models.choice.ranked import RankOrderedLogit as RankOrderedLogit
     from .models.choice.results import ChoiceResults as ChoiceResults
+    from .models.choice.scaled import HeteroskedasticLogit as HeteroskedasticLogit
     from .models.count import NegativeBinomial as NegativeBinomial
     from .models.count import Poisson as Poisson
     from .models.function import FunctionModel as FunctionModel
@@ -91,6 +94,9 @@ _HOME = {
     "models.choice.conditional": ("ConditionalLogit",),
     "models.choice.mixed": ("MixedLogit",),
     "models.choice.nested": ("NestedLogit",),
+    "models.choice.crossnested": ("CrossNestedLogit",),
+    "models.choice.scaled": ("HeteroskedasticLogit",),
+    "models.choice.ranked": ("RankOrderedLogit",),
     "models.choice.results": ("ChoiceResults",),
     "loglik.draws": ("Draws",),
     "data.choice_data": ("ChoiceData",),

@@ -163,6 +163,17 @@ class MixedLogitObjective(Objective):
         spread = theta[:, 1 + L :] @ part.draws.reshape(count, -1)
         return spread.view(Q, n, R) + mean[:, :, None]
 
+    def utilities(self, working: Tensor) -> Tensor:
+        """Return the (S, J) utilities at the first draw of each person."""
+        layout, part = self.layout, self._part(0, self.rows)
+        beta = mix(layout.mixing, self._indices(working, part), part.draws, 0).beta[:, :, 0].mT
+        random = self.choices.X[:, :, list(layout.columns)]
+        V = (random * torch.repeat_interleave(beta, self.sizes, 0)[:, None]).sum(2)
+        if layout.plain:
+            own = torch.stack([working[p] for p, slot in enumerate(layout.slots) if slot.column >= 0])
+            V = V + self.choices.X[:, :, list(layout.plain)] @ own
+        return V
+
     def _feature(self, part: _Part, feature: int) -> Tensor | None:
         """Return what multiplies a parameter in its index, (n, 1) or (n, R), or None for 1."""
         if feature == 0:

@@ -9,6 +9,7 @@ from dataclasses import replace
 from typing import Any, TypeVar
 
 import numpy as np
+import pandas as pd
 import torch
 from torch import Tensor
 
@@ -26,16 +27,14 @@ from ..base import GenericLikelihoodModel
 from ..fitting import run_fit
 from ..request import FitRequest
 from .results import ChoiceResults
-from .units import UnitExtras, array_design, read_labels, unit_data
+from .simulate import draw_choices, keyed_generators
+from .units import UnitExtras, array_design, positions_of, read_labels, unit_data
 
 C = TypeVar("C", bound="ChoiceModel")
 
 LAYOUT = ("alternatives", "situations", "persons", "available")
 EXTRAS = ("freq_weights", "sampling_weights", "groups")
 KEYWORDS = (*LAYOUT, "base", *EXTRAS, "missing", "collinear", "device", "dtype")
-
-IN_USE = ("X", "chosen", "available", "endog", "ends")
-"""Attributes that a part of the situations gets in another way, or not at all."""
 
 SIZED = 5_000
 """Situations of which the sizes of attributes are taken."""
@@ -46,10 +45,10 @@ class ChoiceModel(GenericLikelihoodModel):
 
     Parameters
     ----------
-    endog : (S,) positions of the chosen alternatives, 0 .. J - 1.
+    endog : (S,) positions of the chosen alternatives, 0 .. J - 1; their labels where ``alternatives`` are given.
     exog : (S, J, K) attributes of the alternatives in each choice situation.
     names : names of the K attributes.
-    alternatives : labels of the J alternatives; by default their positions.
+    alternatives : labels of the J alternatives, in the order of ``exog``; by default their positions.
     available : (S, J) bool; None where every alternative always is.
     persons : (S,) ids of the persons who choose; the situations of one must lie together.
     freq_weights, sampling_weights, groups : by situation (by person where a person's choices are one observation).
@@ -66,6 +65,8 @@ class ChoiceModel(GenericLikelihoodModel):
     """Whether a person, not a choice situation, is the unit of observation."""
     differences_only = False
     """Whether ``log_probabilities`` depends on differences of utilities only; then no digits are lost in them."""
+    by_situation: tuple[str, ...] = ()
+    """Attributes with one entry a situation that ``log_probabilities`` reads, beside its arguments."""
 
     design: ChoiceDesign
     X: Tensor
@@ -94,9 +95,9 @@ class ChoiceModel(GenericLikelihoodModel):
         where, kind = resolve_device(device, dtype)
         with engine(where):
             if _design is None:
-                _design = self._array_design(endog, exog, names, available, persons, where, kind)
-                if alternatives is not None:
-                    _design = replace(_design, labels=read_labels(alternatives, _design.X.shape[1]))
+                labels = None if alternatives is None else read_labels(alternatives, exog)
+                _design = self._array_design(endog, labels, exog, names, available, persons, where, kind)
+                _design = replace(_design, labels=labels or ())
             self._install_design(_design, UnitExtras(freq_weights, sampling_weights, groups))
 
     @classmethod
@@ -176,7 +177,7 @@ class ChoiceModel(GenericLikelihoodModel):
                 "alternatives=... must name the column that says which alternative a row of the long table is. Wide "
                 "tables: data = tm.ChoiceData.from_wide(...)."
             )
-        choice = formula.split("~")[0].strip()
+        choice = formula.split("~")[0].strip() or None
         return ChoiceData.from_long(data, choice=choice, missing=missing, **given)
 
     @classmethod
@@ -189,9 +190,9 @@ class ChoiceModel(GenericLikelihoodModel):
         for name in own:
             raise OptionError(unknown(f"argument of {type(self).__name__}:", name, KEYWORDS))
 
-    def _array_design(self, endog: Any, exog: Any, *rest: Any) -> ChoiceDesign:
+    def _array_design(self, endog: Any, labels: tuple[Any, ...] | None, exog: Any, *rest: Any) -> ChoiceDesign:
         """Return the design of arrays."""
-        return array_design(endog, exog, *rest)
+        return array_design(endog if labels is None else positions_of(endog, labels), exog, *rest)
 
     def _install_design(self, design: ChoiceDesign, extras: UnitExtras) -> None:
         if bool((design.chosen < 0).any()):
@@ -219,7 +220,8 @@ class ChoiceModel(GenericLikelihoodModel):
     def log_probabilities(self, V: Tensor, params: Tensor, available: Tensor | None) -> Tensor:
         """Return (S, J) log-probabilities at utilities and all parameters, minus infinity where not available.
 
-        It may read attributes of the model with one entry a situation: it is called on parts of the situations.
+        It is called on parts of the situations; tensors that it reads with one entry a situation are those of the part
+        if ``by_situation`` names them.
         """
         return log_probabilities(V, available)
 
@@ -228,7 +230,14 @@ class ChoiceModel(GenericLikelihoodModel):
         at = params if isinstance(params, Tensor) else torch.as_tensor(np.asarray(params), dtype=self.X.dtype)
         V = self.X @ at[: self.X.shape[2]]
         logp = self.log_probabilities(V, at, self.available)
-        return logp.gather(1, self.chosen[:, None])[:, 0]
+        return self.by_unit(logp.gather(1, self.chosen[:, None])[:, 0])
+
+    def by_unit(self, values: Tensor) -> Tensor:
+        """Return sums over the situations of each unit of observation."""
+        if self.ends is None:
+            return values
+        unit = torch.searchsorted(self.ends, torch.arange(len(values), device=values.device), right=True)
+        return values.new_zeros(len(self.ends)).index_add(0, unit, values)
 
     def make_objective(self, pmap: ParamMap) -> Objective:
         """Return the log-likelihood; its derivatives are taken in the utilities unless ``loglikeobs`` is one's own."""
@@ -250,12 +259,11 @@ class ChoiceModel(GenericLikelihoodModel):
         )
 
     def at_situations(self: C, rows: slice | Tensor) -> C:
-        """Return a shallow copy whose attributes with one entry a situation have only those of some situations."""
+        """Return a shallow copy with only some situations in the attributes that ``by_situation`` names."""
+        if not self.by_situation:
+            return self
         part = copy.copy(self)
-        for name, value in vars(self).items():
-            by_situation = isinstance(value, Tensor) and value.ndim and len(value) == len(self.chosen)
-            if by_situation and name not in IN_USE:
-                part.__dict__[name] = value[rows]
+        part.__dict__.update({name: getattr(self, name)[rows] for name in self.by_situation})
         return part
 
     # ---- names and maps
@@ -301,6 +309,49 @@ class ChoiceModel(GenericLikelihoodModel):
         """Return equal probabilities of all alternatives."""
         return [torch.zeros(len(pmap.names), dtype=torch.float64, device="cpu")]
 
+    # ---- draws
+
+    def drawn_log_probabilities(self, params: Tensor, seed: int) -> Tensor:
+        """Return (S, J) log-probabilities at all parameters, given draws of what varies over persons, if anything."""
+        at = params.to(self.X)
+        with torch.no_grad():
+            return self.log_probabilities(self.X @ at[: self.X.shape[2]], at, self.available)
+
+    def simulate(self, params: Any, n: int | None = None, seed: int = 0) -> pd.Series | pd.DataFrame:
+        """Draw choices for the situations in use.
+
+        Parameters
+        ----------
+        params : in the units of the results: a sequence, a dict or a Series by name.
+        n : how many data sets; None for one, as a Series.
+        seed : draws are the same for the same seed; torch's own seed is not touched.
+
+        Returns
+        -------
+        pandas.Series or pandas.DataFrame
+            Labels of the chosen alternatives by situation; a column a data set.
+
+        Examples
+        --------
+        >>> import torchmle as tm
+        >>> model = tm.ConditionalLogit.from_formula("chosen ~ time + cost | 0", tm.datasets.load("trips"),
+        ...                                          alternatives="mode", situations="trip")
+        >>> model.simulate({"time": -0.1, "cost": -0.3}, seed=1).iloc[:3].tolist()
+        ['bike', 'bike', 'bike']
+        """
+        with engine():
+            values, generators = keyed_generators(self, params, n, seed)
+            drawn = [
+                draw_choices(self.drawn_log_probabilities(values, generator.initial_seed()), generator)
+                for generator in generators
+            ]
+        labels = np.empty(len(self.alternatives), dtype=object)
+        labels[:] = self.alternatives
+        index = pd.RangeIndex(len(self.chosen)) if self.design.data is None else self.design.data.labels
+        if n is None:
+            return pd.Series(labels[drawn[0]], index=index, name=self.data.endog_name)
+        return pd.DataFrame(labels[np.column_stack(drawn)], index=index)
+
     # ---- fit and results
 
     def _fit(self, request: FitRequest) -> ChoiceResults:
@@ -310,12 +361,10 @@ class ChoiceModel(GenericLikelihoodModel):
     def null_llf(self, results: Estimates) -> float:
         """Return the log-likelihood of choices at random among the available alternatives, all equally likely."""
         open_to = self.available
-        counts = torch.full((self.nobs,), self.X.shape[1]) if open_to is None else open_to.sum(1).cpu()
-        logs = -counts.double().log()
+        counts = torch.full((len(self.chosen),), self.X.shape[1]) if open_to is None else open_to.sum(1).cpu()
+        logs = self.by_unit(-counts.double().log().to(self.X.device)).cpu()
         weights = self.data.weights
-        if weights is None or self.by_person:
-            return math.fsum(logs.tolist())
-        return float(logs @ weights.values.double().cpu())
+        return math.fsum(logs.tolist()) if weights is None else float(logs @ weights.values.double().cpu())
 
     def predict_mean(self, params: Tensor) -> Tensor:
         """Raise: a choice has no mean."""

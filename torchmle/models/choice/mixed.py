@@ -12,6 +12,7 @@ from torch import Tensor
 
 from ...data.choice import ChoiceDesign, choice_design, person_matrix
 from ...errors import OptionError, unknown
+from ...loglik.choice import log_probabilities
 from ...loglik.draws import Draws
 from ...loglik.mixed import MixedLogitObjective
 from ...loglik.objective import Objective
@@ -214,6 +215,15 @@ class MixedLogit(ChoiceModel):
 
         pmap, gamma, objective = at(self, params)
         return objective.values(pmap.working(gamma))
+
+    def drawn_log_probabilities(self, params: Tensor, seed: int) -> Tensor:
+        """Return (S, J) log-probabilities given one draw of the coefficients of each person."""
+        objective = self.make_objective(self.make_map(self.param_names, "raw"))
+        assert isinstance(objective, MixedLogitObjective)
+        draws = Draws("random", 1, seed=seed % 2**32)
+        objective.draws = replace(objective.draws, draws=draws, kept=None)
+        with torch.no_grad():
+            return log_probabilities(objective.utilities(params.to(self.X)), self.available)
 
     def _fit(self, request: FitRequest) -> ChoiceResults:
         """Fit; where a spread ends negative, go on from its absolute value: with finite draws these are two maxima."""

@@ -44,9 +44,9 @@ class _Reader:
         """Return the position of an alternative, which may be in one nest only."""
         j = position(label, self.labels, name)
         if j in self.placed:
-            both = name if self.placed[j] == name else f"{self.placed[j]!r} and {name!r}"
+            both = f"twice in {name!r}" if self.placed[j] == name else f"in {self.placed[j]!r} and in {name!r}"
             raise OptionError(
-                f"The alternative {label!r} stands in {both} nests. An alternative has one place in a nested logit; "
+                f"The alternative {label!r} stands {both}. An alternative has one place in a nested logit; "
                 "tm.CrossNestedLogit allots shares of it to several."
             )
         self.placed[j] = name

@@ -16,7 +16,7 @@ from ...data.choice import ChoiceDesign
 from ...data.extras import ExtraInputs, Weights, named_inputs, read_extras
 from ...data.groups import encode
 from ...data.rows import Rows
-from ...errors import DataError
+from ...errors import DataError, unknown
 
 
 @dataclass(frozen=True)
@@ -45,7 +45,7 @@ def array_design(
     chosen = _positions(endog, S, J).to(device)
     there = None
     if available is not None:
-        there = torch.as_tensor(np.array(available)).to(device)
+        there = (available if isinstance(available, Tensor) else torch.as_tensor(np.array(available))).to(device)
         if there.shape != (S, J):
             raise DataError(f"available has shape {tuple(there.shape)}; it must be {(S, J)}.")
         there = there.bool()
@@ -65,12 +65,22 @@ def array_design(
     return ChoiceDesign(terms, X, there, chosen, torch.from_numpy(codes).to(device), 0, None)
 
 
-def read_labels(alternatives: Sequence[Any], count: int) -> tuple[Any, ...]:
+def read_labels(alternatives: Sequence[Any], exog: Any) -> tuple[Any, ...]:
     """Return labels of the alternatives, one each."""
-    labels = tuple(alternatives)
-    if len(labels) != count or len(set(labels)) != count:
-        raise DataError(f"alternatives has {len(set(labels))} distinct labels; exog has {count} alternatives.")
+    labels, shape = tuple(alternatives), tuple(exog.shape if isinstance(exog, Tensor) else np.shape(exog))
+    if len(shape) == 3 and not len(labels) == len(set(labels)) == shape[1]:
+        raise DataError(f"alternatives has {len(set(labels))} distinct labels; exog has {shape[1]} alternatives.")
     return labels
+
+
+def positions_of(endog: Any, labels: tuple[Any, ...]) -> np.ndarray[Any, Any]:
+    """Return the positions of labels."""
+    chosen = endog.tolist() if isinstance(endog, Tensor) else list(np.asarray(endog, dtype=object))
+    place = {label: j for j, label in enumerate(labels)}
+    for label in chosen:
+        if label not in place:
+            raise DataError(f"endog: {unknown('alternative', label, map(str, labels))}")
+    return np.array([place[label] for label in chosen], dtype=np.int64)
 
 
 def _positions(endog: Any, situations: int, alternatives: int) -> Tensor:
