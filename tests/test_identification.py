@@ -36,6 +36,16 @@ def fit(model: str, y: np.ndarray, X: pd.DataFrame, **how: Any) -> Any:
         return getattr(tm, model)(y, X).fit(**how)
 
 
+def of_levels(seen: str, y: np.ndarray, missing: str = "") -> Any:
+    """A logit on a category with the levels a, b, c, of which only some are seen, and some have missing rows only."""
+    level = np.array(list(seen))[np.arange(N) % len(seen)]
+    x = np.where(np.isin(level, list(missing)), np.nan, X1)
+    data = pd.DataFrame({"y": y, "x": x, "g": pd.Categorical(level, categories=list("abc"))})
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")
+        return tm.Logit.from_formula("y ~ x + g", data).fit()
+
+
 def own(
     body: Callable[[Any, torch.Tensor], torch.Tensor], *names: str, y: Any, X: Any = None, start: Any = None
 ) -> Any:
@@ -151,6 +161,20 @@ CASES = {
     ),
     "no maximum": Case(lambda: own(rises, "a", y=X1), "flat", of("a"), "boundary: .* still rises with a"),
 }
+
+
+@pytest.mark.parametrize(("seen", "missing"), [("ab", ""), ("abc", "c")])
+def test_a_category_without_rows_has_no_parameter(seen: str, missing: str) -> None:
+    results = of_levels(seen, BINARY, missing)
+    assert list(results.params.index) == ["Intercept", "x", "g[T.b]"]
+    assert results.identification().verdict == "fine"
+
+
+def test_a_category_in_which_all_answer_alike_is_separated() -> None:
+    report = of_levels("abc", np.where(np.arange(N) % 3 == 2, 1.0, BINARY)).identification()
+    assert report.verdict != "fine"
+    assert set(report.directions[0].weights) == {"g[T.c]"}
+    assert report.directions[0].cause.startswith("separated: 133 rows")
 
 
 @pytest.mark.parametrize("name", CASES)

@@ -329,6 +329,43 @@ def test_blocks_do_not_matter(name, monkeypatch):
 # ---- hard cases
 
 
+@pytest.mark.parametrize("kind", ["OLS", "Probit", "NegativeBinomial"])
+def test_differences_of_scores_are_the_hessians(kind, monkeypatch):
+    """What is done where a likelihood's values carry no graph, on likelihoods that have one."""
+    model = getattr(tm, kind).from_formula({"OLS": "y", "Probit": "b"}.get(kind, "c") + FORMULA, DATA)
+    results = model.fit(method="newton")
+    wanted = results.influence()
+    monkeypatch.setattr(leftout, "PredictorObjective", type(None))
+    exact = results.influence()
+    monkeypatch.setattr(leftout, "row_hessians", lambda *_: None)
+    ours = results.influence()
+    np.testing.assert_allclose(exact.summary_frame(), wanted.summary_frame(), rtol=1e-8, atol=1e-12)
+    # central differences by the cube root of the rounding unit: 1e-10 of a row's curvature
+    np.testing.assert_allclose(ours.summary_frame(), wanted.summary_frame(), rtol=1e-6, atol=1e-8)
+
+
+def test_persons_of_a_mixed_logit():
+    """Its derivatives are its own, not autograd's: what the persons hold adds up to the information of all."""
+    how = {"alternatives": "mode", "situations": "trip", "persons": "person", "random": {"time": "normal"}, "draws": 30}
+    results = tm.MixedLogit.from_formula("chosen ~ time + cost", tm.datasets.load("trips"), **how).fit()
+    ours = results.influence()
+    assert len(ours.leverage) == 200
+    assert ours.leverage.sum() == pytest.approx(len(results.names), rel=1e-6)
+    assert (ours.cooks_distance > 0).all()
+
+
+def test_rows_that_do_not_add_up(monkeypatch):
+    results = fitted("opaque", DATA)
+
+    def nothing(objective, at, rows):
+        size = rows.stop - rows.start
+        return torch.zeros(size, 3).double(), torch.zeros(size, 3, 3).double()
+
+    monkeypatch.setattr(leftout, "row_hessians", nothing)
+    with pytest.raises(AttributeError, match="do not add up"):
+        results.influence()
+
+
 @pytest.mark.parametrize("kind", [tm.OLS, tm.Poisson])
 def test_a_row_with_a_parameter_to_itself(kind):
     data = USED.assign(one=(np.arange(len(USED)) == 5) * 1.0)

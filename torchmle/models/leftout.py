@@ -100,7 +100,19 @@ def one_steps(fit: Fit, units: Units, direction: Tensor | None = None) -> Steps:
     parts = [_left_out(white, scores, own, along) for scores, own in _blocks(fit, units, white)]
     moves, scores, length, pull, leverage, held = (torch.cat(column) for column in zip(*parts, strict=True))
     inverse = symmetric(white.to_gamma.mT @ white.to_gamma)
+    _check_sum(leverage, units, white)
     return Steps(moves, scores, length, pull, leverage, None if along is None else held, along, inverse)
+
+
+def _check_sum(leverage: Tensor, units: Units, white: _White) -> None:
+    """Raise if what the units hold does not add up to the information of all rows, whose trace here is F."""
+    copies = torch.ones_like(leverage) if units.copies is None else torch.from_numpy(units.copies).double()
+    wanted = len(white.to_gamma)
+    if not abs(float(leverage @ copies) - wanted) <= max(1e-4, white.floor) * wanted:
+        raise UndefinedStatisticError(
+            "influence(): the Hessians of single rows do not add up to that of all rows. The rows of this likelihood "
+            "depend on each other, or its second derivatives are not those of its values."
+        )
 
 
 @dataclass(frozen=True, eq=False)
@@ -194,6 +206,8 @@ class _Rows:
         self.objective, self.taken, self.white = objective, taken, white
         self.at = fit.map.working(fit.gamma).to(objective.device, objective.dtype)
         self.bends = _bends(fit.map, fit.gamma, white.to_gamma)
+        size = (fit.derivatives[1].diagonal().abs() / max(fit.nobs, 1.0)).sqrt()
+        self.unit = torch.where(size > 0, 1 / size, torch.ones_like(size))
 
     def block(self, start: int, stop: int) -> tuple[Tensor, Tensor]:
         """Return ``L^-1 s`` (rows, F) and ``L^-1 A L^-T`` (rows, F, F) of some rows."""
@@ -227,7 +241,8 @@ class _Rows:
 
     def _any(self, rows: slice) -> tuple[Tensor, Tensor]:
         """Return them for any function of the parameters: derivatives of ``sum(w l)`` are linear in w."""
-        scores, hessians = row_hessians(self.objective, self.at, rows)
+        found = row_hessians(self.objective, self.at, rows)
+        scores, hessians = found or row_differences(self.objective, self.at, rows, self.unit)
         half = self.white.half
         own = -(half.mT @ hessians @ half)
         if self.bends is not None:
@@ -235,10 +250,30 @@ class _Rows:
         return scores @ half, own
 
 
-def row_hessians(objective: Objective, working: Tensor, rows: slice) -> tuple[Tensor, Tensor]:
-    """Return unweighted (rows, K) scores and (rows, K, K) Hessians by reverse mode, one pass an entry."""
+def row_differences(objective: Objective, working: Tensor, rows: slice, unit: Tensor) -> tuple[Tensor, Tensor]:
+    """Return unweighted (rows, K) scores and (rows, K, K) Hessians by central differences of scores.
+
+    ``unit`` (K,) is what a parameter moves to change the log-likelihood of a row by about one.
+    """
+    steps = torch.finfo(objective.dtype).eps ** (1 / 3) * unit.to(working)
+
+    def scores(at: Tensor) -> Tensor:
+        return to_host(objective.row_scores(at, rows.start, rows.stop))
+
+    moves = torch.diag(steps)
+    columns = [(scores(working + m) - scores(working - m)) / (2 * float(m.sum())) for m in moves]
+    return scores(working), symmetric(torch.stack(columns, 2))
+
+
+def row_hessians(objective: Objective, working: Tensor, rows: slice) -> tuple[Tensor, Tensor] | None:
+    """Return unweighted (rows, K) scores and (rows, K, K) Hessians by reverse mode, one pass an entry.
+
+    None where the log-likelihoods carry no graph: an objective whose derivatives are not autograd's.
+    """
     params = working.detach().clone().requires_grad_()
     values = objective.row_values(params, rows.start, rows.stop)
+    if not values.requires_grad:
+        return None
     ones = torch.ones_like(values, requires_grad=True)
     first = _gradient((values * ones).sum(), params)
     K = len(params)
