@@ -86,8 +86,9 @@ def find_class(module: str, name: str) -> type[GenericLikelihoodModel]:
         If there is none, or several of the name and none where it was.
     """
     if module.startswith(f"{__package__}."):
-        for found in pkgutil.iter_modules(importlib.import_module(__package__).__path__):  # all of ours, none by name
-            importlib.import_module(f"{__package__}.{found.name}")
+        own = importlib.import_module(__package__)
+        for found in pkgutil.walk_packages(own.__path__, f"{__package__}."):  # all of ours, none by name
+            importlib.import_module(found.name)
     known = list(_subclasses(GenericLikelihoodModel))
     named = [c for c in known if c.__qualname__ == name]
     there = [c for c in named if c.__module__ == module]

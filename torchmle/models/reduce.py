@@ -244,7 +244,7 @@ def _objective(model: GenericLikelihoodModel, fit: Fit, kind: str, separable: bo
 def _with_rows(results: Results, given: GenericLikelihoodModel, kind: str, separable: bool) -> Results:
     """Return the results with the rows of a model, if these are the rows of the fit."""
     pmap: ParamMap = results.fit.map
-    if not has_rows(given.data) or given.nobs != results.model.data.rows.count:
+    if not has_rows(given.data) or len(given.endog) != results.model.data.rows.count:
         return results
     if [d.terms for d in given.data.designs.values()] != [d.terms for d in results.model.data.designs.values()]:
         return results

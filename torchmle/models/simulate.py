@@ -71,6 +71,11 @@ class Simulated:
             return pd.Series(drawn[:, 0], index=labels, name=name)
         return pd.DataFrame(drawn, index=labels)
 
+    @property
+    def rowless(self) -> dict[str, Any]:
+        """Return attributes as they are where rows are gone; those as long as the data need not be among them."""
+        return {}
+
     def resampled(self, results: Estimates, what: str, **options: Any) -> Any:
         """Return what a method of results asks for that fits the model again."""
         from .resample import METHODS

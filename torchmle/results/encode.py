@@ -25,6 +25,8 @@ from ..data.groups import Groups
 from ..data.rows import Rows
 from ..errors import StoreError
 from ..inference.ingredients import Covariance
+from ..loglik.draws import Draws
+from ..loglik.gev import Nest
 from ..loglik.leastsquares import Solution
 from ..loglik.separation import Separation
 from ..optim.base import Status, TraceRow
@@ -38,7 +40,7 @@ DATACLASSES: Mapping[str, type[Any]] = {
     c.__name__: c
     for c in (
         *(ModelData, Design, CrossProducts, Weights, Groups, Rows, CountedRows, Formulas, Part),
-        *(ParamMap, Fit, Inference, Covariance, TraceRow, Separation, Solution, Record),
+        *(Draws, Nest, ParamMap, Fit, Inference, Covariance, TraceRow, Separation, Solution, Record),
     )
 }
 """What a file may hold; fields of these classes are stored by name, so that new fields with a default just work."""

@@ -94,5 +94,6 @@ def bare(model: Any) -> Any:
         if array and len(value) in (rows.count, rows.total):
             dtype = value.dtype if isinstance(value, Tensor) else torch.float64
             less.__dict__[name] = absent(value.shape, dtype)
+    less.__dict__.update(model.rowless)
     less.data = without_rows(model.data)
     return less

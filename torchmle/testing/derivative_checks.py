@@ -68,7 +68,7 @@ def row_sums(subject: Subject) -> Finding:
     subject.separable()
     at = subject.near(subject.rng("row_sums"))
     objective, pmap = objective_of(subject.model)
-    weights = np.ones(subject.model.nobs) if objective.weights is None else objective.weights.cpu().double().numpy()
+    weights = np.ones(subject.rows) if objective.weights is None else objective.weights.cpu().double().numpy()
     score = weights @ subject.model.score_obs(at) - subject.model.score(at)
     values = objective.values(working_of(pmap, at)).cpu().double().numpy()
     total = float(weights @ values) - subject.loglike(at)

@@ -7,6 +7,7 @@ import pandas as pd
 
 from ..data.vectors import FloatArray
 from ..models.base import GenericLikelihoodModel
+from ..models.choice.base import ChoiceModel
 from ..models.predictors import LinearPredictorModel
 from .derivative_checks import compare
 from .subject import Finding, NotApplicableError, Subject, all_of, bounded, kind_of_weights, largest
@@ -19,7 +20,7 @@ verdict's bound on the squared distance)."""
 def row_order(subject: Subject) -> Finding:
     """Prove that a permutation of the rows changes neither derivatives nor fit."""
     rng = subject.rng("row_order")
-    other = subject.rebuilt(rows=rng.permutation(subject.model.nobs))
+    other = subject.rebuilt(rows=rng.permutation(subject.rows))
     at = subject.near(rng)
     here, there = (subject.derivatives(m, at) for m in (subject.model, other))
     return all_of(compare(subject, there, here, "with rows permuted"), same_fit(subject, other, "with rows permuted"))
@@ -30,11 +31,13 @@ def weights(subject: Subject) -> Finding:
     subject.separable()
     if kind_of_weights(subject.model) in ("var_weights", "sampling_weights"):
         raise NotApplicableError(f"the model has {kind_of_weights(subject.model)}, and one kind is allowed at a time")
+    if isinstance(subject.model, ChoiceModel) and len(subject.model.chosen) > subject.rows and subject.model.by_person:
+        raise NotApplicableError("freq_weights count situations, and the rows are persons with several")
     rng = subject.rng("weights")
-    counts = rng.choice([0, 1, 1, 2, 3], subject.model.nobs)
+    counts = rng.choice([0, 1, 1, 2, 3], subject.rows)
     weighted = subject.rebuilt(freq_weights=counts)
-    ones = None if kind_of_weights(subject.model) is None else np.ones(subject.model.nobs)
-    repeated = subject.rebuilt(rows=np.repeat(np.arange(subject.model.nobs), counts), freq_weights=ones)
+    ones = None if kind_of_weights(subject.model) is None else np.ones(subject.rows)
+    repeated = subject.rebuilt(rows=np.repeat(np.arange(subject.rows), counts), freq_weights=ones)
     at = subject.near(rng)
     here, there = (subject.derivatives(m, at) for m in (repeated, weighted))
     a, b = (m.fit(method="newton") for m in (repeated, weighted))
@@ -48,10 +51,8 @@ def weights(subject: Subject) -> Finding:
 
 def column_scale(subject: Subject) -> Finding:
     """Prove that rescaling the columns rescales their coefficients and changes nothing else."""
-    factors = _factors(subject)
+    factors, theta_factors = _factors(subject)
     other = subject.rebuilt(factors=factors)
-    theta_factors = np.ones(len(subject.theta))
-    theta_factors[: len(factors)] = 1 / factors
     at = subject.near(subject.rng("column_scale"))
     here = subject.derivatives(subject.model, at)
     there = subject.derivatives(other, at * theta_factors, theta_factors)
@@ -61,19 +62,35 @@ def column_scale(subject: Subject) -> Finding:
     return all_of(same, same_fit(subject, other, "with columns rescaled", theta_factors))
 
 
-def _factors(subject: Subject) -> FloatArray:
-    """Return a power of ten for each column that is not a constant, 1 for the others."""
-    rng, found = subject.rng("factors"), []
+def _factors(subject: Subject) -> tuple[FloatArray, FloatArray]:
+    """Return a power of ten for each column that is not a constant, 1 for the others; and what parameters become."""
+    if isinstance(subject.model, ChoiceModel):
+        return _attribute_factors(subject, subject.model)
+    found = []
+    rng = subject.rng("factors")
     for design in subject.model.data.designs.values():
         for j in range(len(design.terms)):
-            found.append(1.0 if j == design.constant else 10.0 ** float(rng.choice([-4, -2, 3, 5])))
+            found.append(1.0 if j == design.constant else _power(rng))
     names = subject.model.param_names
     terms = [t for d in subject.model.data.designs.values() for t in d.terms]
     if not found or not set(terms[:1]) <= set(names):
         raise NotApplicableError("the model has no columns whose coefficients bear their names")
     if set(found) == {1.0}:
         raise NotApplicableError("the model has no column but the constant")
-    return np.array(found)
+    of_theta = np.ones(len(subject.theta))
+    of_theta[: len(found)] = 1 / np.array(found)
+    return np.array(found), of_theta
+
+
+def _attribute_factors(subject: Subject, model: ChoiceModel) -> tuple[FloatArray, FloatArray]:
+    rng = subject.rng("factors")
+    factors = np.array([_power(rng) for _ in model.exog_names])
+    places = [model.attribute_of(name) for name in model.param_names]
+    return factors, np.array([1.0 if at is None else 1 / factors[at] for at in places])
+
+
+def _power(rng: np.random.Generator) -> float:
+    return float(10.0 ** float(rng.choice([-4, -2, 3, 5])))
 
 
 def same_fit(

@@ -17,6 +17,8 @@ from ..data.vectors import FloatArray
 from ..errors import OptionError
 from ..loglik.objective import Objective
 from ..models.base import GenericLikelihoodModel
+from ..models.choice.base import ChoiceModel
+from ..models.choice.rebuild import rebuilt
 from ..models.request import as_params
 from ..params.map import ParamMap
 from ..results.results import Results
@@ -103,6 +105,11 @@ class Subject:
         return units(self.loglike, self.theta)
 
     @property
+    def rows(self) -> int:
+        """Return the number of rows: units of observation, such as a person with all choices."""
+        return len(self.model.endog)
+
+    @property
     def eps(self) -> float:
         """Return the relative rounding error of the model's dtype."""
         return torch.finfo(self.model.endog.dtype).eps
@@ -154,7 +161,7 @@ class Subject:
         name = type(self.model).__name__
         try:
             again = rebuild(self.model)
-        except TypeError as error:
+        except (TypeError, OptionError) as error:
             return f"{name}(endog, exog) cannot be called ({error})"
         lost = [k for k in vars(self.model) if k not in vars(again)]
         if lost:
@@ -200,6 +207,8 @@ def rebuild(
     factors : what to multiply the columns of all designs by, one after the other.
     freq_weights : instead of the model's own weights.
     """
+    if isinstance(model, ChoiceModel):
+        return rebuilt(model, rows, endog, factors, freq_weights)
     data = model.data
     index = np.arange(model.nobs) if rows is None else np.asarray(rows)
     y = _numpy(data.endog) if endog is None else _numpy(endog)

@@ -14,9 +14,10 @@ import torch
 from torch import Tensor
 
 from ...config import resolve_device
+from ...data.absent import absent
 from ...data.choice import ChoiceData, ChoiceDesign, choice_design
 from ...data.formula import caller_names
-from ...errors import OptionError, UndefinedStatisticError, collecting_notes, listing, unknown
+from ...errors import OptionError, UndefinedStatisticError, collecting_notes, unknown
 from ...loglik.choice import Choices, log_probabilities
 from ...loglik.objective import Objective
 from ...loglik.utility import UtilityObjective
@@ -28,11 +29,10 @@ from ..fitting import run_fit
 from ..request import FitRequest
 from .results import ChoiceResults
 from .simulate import draw_choices, keyed_generators
-from .units import UnitExtras, array_design, positions_of, read_labels, unit_data
+from .units import LAYOUT, UnitExtras, array_design, positions_of, read_labels, read_table, unit_data
 
 C = TypeVar("C", bound="ChoiceModel")
 
-LAYOUT = ("alternatives", "situations", "persons", "available")
 EXTRAS = ("freq_weights", "sampling_weights", "groups")
 KEYWORDS = (*LAYOUT, "base", *EXTRAS, "missing", "collinear", "device", "dtype")
 
@@ -69,6 +69,7 @@ class ChoiceModel(GenericLikelihoodModel):
     """Attributes with one entry a situation that ``log_probabilities`` reads, beside its arguments."""
 
     design: ChoiceDesign
+    alternatives: tuple[Any, ...]
     X: Tensor
     chosen: Tensor
     available: Tensor | None
@@ -166,19 +167,7 @@ class ChoiceModel(GenericLikelihoodModel):
     @classmethod
     def _table(cls, formula: str, data: Any, layout: tuple[Any, ...], missing: str) -> ChoiceData:
         """Return the choice data of a long table, or those given."""
-        given = dict(zip(LAYOUT, layout, strict=True))
-        if isinstance(data, ChoiceData):
-            twice = [name for name, value in given.items() if value is not None]
-            if twice:
-                raise OptionError(f"{listing(twice)} cannot be given with ChoiceData, which know them. Leave them out.")
-            return data
-        if given["alternatives"] is None:
-            raise OptionError(
-                "alternatives=... must name the column that says which alternative a row of the long table is. Wide "
-                "tables: data = tm.ChoiceData.from_wide(...)."
-            )
-        choice = formula.split("~")[0].strip() or None
-        return ChoiceData.from_long(data, choice=choice, missing=missing, **given)
+        return read_table(formula.split("~")[0].strip() or None, data, layout, missing)
 
     @classmethod
     def _person_formulas(cls, own: Mapping[str, Any]) -> list[str]:
@@ -194,21 +183,28 @@ class ChoiceModel(GenericLikelihoodModel):
         """Return the design of arrays."""
         return array_design(endog if labels is None else positions_of(endog, labels), exog, *rest)
 
-    def _install_design(self, design: ChoiceDesign, extras: UnitExtras) -> None:
+    def _install_design(self, design: ChoiceDesign, extras: UnitExtras) -> np.ndarray[Any, Any] | None:
+        """Take the data on board; return the mask of the situations in use, None where all are."""
         if bool((design.chosen < 0).any()):
             raise OptionError("The data say of some situations not what was chosen; they are for predictions only.")
-        self.design = design
+        found = unit_data(design, extras, self.by_person)
+        self.data, self.ends, self.design = found.data, found.ends, found.design
+        design = found.design
         self.X, self.chosen, self.available = design.X, design.chosen, design.available
-        self.data, self.ends = unit_data(design, extras, self.by_person)
+        self.alternatives = design.labels or tuple(range(self.X.shape[1]))
+        if design.data is not None:
+            self.alternatives = design.data.alternatives
         self.endog, self.offset, self.exog_names = self.data.endog, None, list(design.names)
+        return found.kept
 
     @property
-    def alternatives(self) -> tuple[Any, ...]:
-        """Return the labels of the J alternatives."""
-        design = self.design
-        if design.data is not None:
-            return design.data.alternatives
-        return design.labels or tuple(range(design.X.shape[1]))
+    def rowless(self) -> dict[str, Any]:
+        """Return what has rows, without them: situations are not always units."""
+        names = ("X", "chosen", "available", "ends", *self.by_situation)
+        gone = {name: getattr(self, name) for name in names}
+        design, none = self.design, self.X.new_empty(0)
+        lean = replace(design, X=none, available=None, chosen=none, person=none, data=None, labels=self.alternatives)
+        return {**{k: v if v is None else absent(v.shape, v.dtype) for k, v in gone.items()}, "design": lean}
 
     @property
     def choices(self) -> Choices:
@@ -276,7 +272,7 @@ class ChoiceModel(GenericLikelihoodModel):
     @property
     def param_names(self) -> tuple[str, ...]:
         """Return the names of the parameters: those of the attributes, then ``extra_params``."""
-        return (*self.design.names, *self.extra_params)
+        return (*self.exog_names, *self.extra_params)
 
     @property
     def likelihood_label(self) -> str:
@@ -291,10 +287,10 @@ class ChoiceModel(GenericLikelihoodModel):
         scale = pmap.scale.clone()
         sizes = self.column_sizes()
         for i, name in enumerate(names):
-            if name in self.design.names:
+            if name in self.exog_names:
                 position = i if pmap.curve is None else pmap.curve.plain.get(i)
                 if position is not None:
-                    scale[position] = sizes[self.design.names.index(name)]
+                    scale[position] = sizes[self.exog_names.index(name)]
         return ParamMap(pmap.names, pmap.link_names, scale, curve=pmap.curve)
 
     def column_sizes(self) -> Tensor:
@@ -308,6 +304,22 @@ class ChoiceModel(GenericLikelihoodModel):
     def start_candidates(self, pmap: ParamMap) -> list[Tensor]:
         """Return equal probabilities of all alternatives."""
         return [torch.zeros(len(pmap.names), dtype=torch.float64, device="cpu")]
+
+    # ---- the model on other data
+
+    def own_arguments(self, situations: np.ndarray[Any, Any]) -> dict[str, Any]:
+        """Return the arguments that only this kind of model has, for some of the situations."""
+        return {}
+
+    def responses(self) -> np.ndarray[Any, Any]:
+        """Return the responses by situation, as the constructor takes them."""
+        labels = np.empty(len(self.alternatives), dtype=object)
+        labels[:] = self.alternatives
+        return np.asarray(labels[self.chosen.cpu().numpy()])
+
+    def attribute_of(self, name: str) -> int | None:
+        """Return the attribute in whose units a parameter is measured, or None."""
+        return self.exog_names.index(name) if name in self.exog_names else None
 
     # ---- draws
 

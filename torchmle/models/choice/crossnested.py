@@ -6,6 +6,7 @@ import math
 from collections.abc import Mapping, Sequence
 from typing import Any
 
+import numpy as np
 import torch
 from torch import Tensor
 
@@ -69,8 +70,8 @@ class CrossNestedLogit(ChoiceModel):
                 raise OptionError(unknown(f"argument of {type(self).__name__}:", name, [*KEYWORDS, *OWN]))
         self.nests, self.allocation = own.get("nests"), own.get("allocation")
 
-    def _install_design(self, design: ChoiceDesign, extras: UnitExtras) -> None:
-        super()._install_design(design, extras)
+    def _install_design(self, design: ChoiceDesign, extras: UnitExtras) -> np.ndarray[Any, Any] | None:
+        kept = super()._install_design(design, extras)
         nests = flat(self.nests, self.alternatives)
         labels, names = self.alternatives, list(nests)
         inside = [[j in places for j in range(len(labels))] for places in nests.values()]
@@ -94,6 +95,7 @@ class CrossNestedLogit(ChoiceModel):
             *(f"lambda_{names[m]}" for m in self.slots),
             *(f"alloc:{names[m]}:{labels[j]}" for m, j in self.free),
         )
+        return kept
 
     def _refuse_everything(self, member: Tensor, names: Sequence[str]) -> None:
         """Raise where a nest holds all alternatives and they are in no other: its dissimilarity is only a scale."""
@@ -106,7 +108,7 @@ class CrossNestedLogit(ChoiceModel):
 
     def log_probabilities(self, V: Tensor, params: Tensor, available: Tensor | None) -> Tensor:
         """Return the log-probabilities of alternatives; see the class for the formula."""
-        own = params[len(self.design.names) :]
+        own = params[len(self.exog_names) :]
         count = len(self.slots)
         at, free = torch.tensor(self.slots, device=V.device), own[count:]
         dissimilarities = V.new_ones(len(self.member)).index_put((at,), own[:count])
@@ -121,11 +123,15 @@ class CrossNestedLogit(ChoiceModel):
         total = torch.logsumexp(logits.masked_fill(~self.member, -torch.inf), 0)
         return torch.where(self.shared, logits - total, logits)
 
+    def own_arguments(self, situations: np.ndarray[Any, Any]) -> dict[str, Any]:
+        """Return the nests and the shares that are known."""
+        return {"nests": self.nests, "allocation": self.allocation}
+
     def start_candidates(self, pmap: ParamMap) -> list[Tensor]:
         """Return the conditional logit, with equal shares and some likeness within nests."""
         weights = self.data.weights
         values = None if weights is None else weights.values
-        b = conditional_estimates(self.choices, self.design.names, self.column_sizes(), values)
+        b = conditional_estimates(self.choices, tuple(self.exog_names), self.column_sizes(), values)
         own = b.new_zeros(len(self.extra_params))
         own[: len(self.slots)] = START
         return [torch.cat([b, own])]

@@ -7,14 +7,16 @@ from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from typing import Any
 
+import numpy as np
 import torch
 from torch import Tensor
 
+from ...data.absent import absent
 from ...data.choice import ChoiceDesign, choice_design, person_matrix
 from ...errors import OptionError, unknown
 from ...loglik.choice import log_probabilities
 from ...loglik.draws import Draws
-from ...loglik.mixed import MixedLogitObjective
+from ...loglik.mixed import Layout, MixedLogitObjective
 from ...loglik.objective import Objective
 from ...loglik.persondraws import PersonDraws
 from ...optim.base import Options, Status, minimise
@@ -73,7 +75,6 @@ class MixedLogit(ChoiceModel):
 
     by_person = True
 
-    randomness: Randomness
     draws: Draws
 
     def _read_own(self, own: Mapping[str, Any]) -> None:
@@ -88,9 +89,9 @@ class MixedLogit(ChoiceModel):
         texts = [str(formula) for formula in means.values()] if isinstance(means, Mapping) else []
         return texts if components is None else [*texts, f"~ {components}"]
 
-    def _install_design(self, design: ChoiceDesign, extras: UnitExtras) -> None:
-        super()._install_design(design, extras)
-        given = self._given
+    def _install_design(self, design: ChoiceDesign, extras: UnitExtras) -> np.ndarray[Any, Any] | None:
+        kept = super()._install_design(design, extras)
+        design, given = self.design, self._given
         self.draws = _read_draws(given.get("draws"))
         self.memory = _read_memory(given.get("memory", 1.0))
         if self.ends is not None and extras.freq_weights is not None:
@@ -101,23 +102,59 @@ class MixedLogit(ChoiceModel):
         if self.ends is None:
             self.ends = torch.arange(1, self.nobs + 1, device=self.X.device)
         self.W, features = self._person_variables(design, given.get("means"))
-        components = self._components(design, given.get("components"))
-        self.randomness = read_random(
-            design.names,
-            components,
+        components = self._read_components(design, given.get("components"))
+        self._components, self._features = components, features
+        _, self.extra_params, self.laws = lay_out(self.randomness)
+        self.persons = torch.arange(len(self.ends), device="cpu")
+        said = f"Simulated: {self.draws.describe()}; {len(self.ends)} persons."
+        self.data = replace(self.data, notes=(*self.data.notes, said))
+        return kept
+
+    @property
+    def randomness(self) -> Randomness:
+        """Return which coefficients are random and how."""
+        given = self._given
+        return read_random(
+            tuple(self.exog_names),
+            self._components,
             given.get("random"),
             given.get("correlated", False),
-            features,
+            self._features,
             given.get("space", "preference"),
             given.get("price"),
             given.get("generalized", False),
         )
-        self.layout, self.extra_params, self.laws = lay_out(self.randomness)
-        self.persons = torch.arange(len(self.ends), device="cpu")
-        said = f"Simulated: {self.draws.describe()}; {len(self.ends)} persons."
-        self.data = replace(self.data, notes=(*self.data.notes, said))
 
-    def _components(self, design: ChoiceDesign, text: Any) -> tuple[str, ...]:
+    @property
+    def layout(self) -> Layout:
+        """Return where each parameter enters."""
+        return lay_out(self.randomness)[0]
+
+    @property
+    def rowless(self) -> dict[str, Any]:
+        """Return what has rows, without them."""
+        persons = absent(self.persons.shape, self.persons.dtype)
+        return {
+            **super().rowless,
+            "persons": persons,
+            "W": None if self.W is None else absent(self.W.shape, self.W.dtype),
+        }
+
+    def own_arguments(self, situations: np.ndarray[Any, Any]) -> dict[str, Any]:
+        """Return what is random; variables of persons and error components come from a table only."""
+        for name in ("means", "components"):
+            if self._given.get(name) is not None:
+                raise OptionError(f"{name} needs data with columns; a model of arrays cannot have it.")
+        return dict(self._given)
+
+    def attribute_of(self, name: str) -> int | None:
+        """Return the attribute in whose units a parameter is measured, or None."""
+        column = self.randomness.column_of(name)
+        if column is None:
+            return super().attribute_of(name)
+        return column if self.randomness.in_units(column) else None
+
+    def _read_components(self, design: ChoiceDesign, text: Any) -> tuple[str, ...]:
         """Append the attributes of error components to those of the formula, and return their names."""
         if text is None:
             return ()
@@ -156,7 +193,7 @@ class MixedLogit(ChoiceModel):
     @property
     def param_names(self) -> tuple[str, ...]:
         """Return the names: attributes, what moves their means, spreads."""
-        return (*self.design.names, *self.extra_params)
+        return (*self.exog_names, *self.extra_params)
 
     def make_objective(self, pmap: ParamMap) -> Objective:
         """Return the simulated log-likelihood."""
@@ -205,7 +242,7 @@ class MixedLogit(ChoiceModel):
 
     def _without_mixing(self) -> Tensor:
         """Return the estimates of the conditional logit, or zeros where it has none."""
-        names = self.design.names
+        names = tuple(self.exog_names)
         plain = replace(self.choices, X=self.X[:, :, : len(names)])
         return conditional_estimates(plain, names, self.column_sizes()[: len(names)], None)
 

@@ -6,6 +6,7 @@ from collections.abc import Mapping
 from dataclasses import replace
 from typing import Any
 
+import numpy as np
 import torch
 from torch import Tensor
 
@@ -69,20 +70,25 @@ class NestedLogit(ChoiceModel):
         if not isinstance(self.bounded, bool):
             raise OptionError(f"bounded={self.bounded!r} must be True or False.")
 
-    def _install_design(self, design: ChoiceDesign, extras: UnitExtras) -> None:
-        super()._install_design(design, extras)
+    def _install_design(self, design: ChoiceDesign, extras: UnitExtras) -> np.ndarray[Any, Any] | None:
+        kept = super()._install_design(design, extras)
         self.tree, self.dissimilar = read_tree(self.nests, self.alternatives)
         self.extra_params = tuple(f"lambda_{name}" for name in self.dissimilar)
+        return kept
 
     def log_probabilities(self, V: Tensor, params: Tensor, available: Tensor | None) -> Tensor:
         """Return the log-probabilities of alternatives; see the class for the formula."""
-        return nested_log_probabilities(V, self.tree, params[len(self.design.names) :], available)
+        return nested_log_probabilities(V, self.tree, params[len(self.exog_names) :], available)
+
+    def own_arguments(self, situations: np.ndarray[Any, Any]) -> dict[str, Any]:
+        """Return the nests."""
+        return {"nests": self.nests, "bounded": self.bounded}
 
     def start_candidates(self, pmap: ParamMap) -> list[Tensor]:
         """Return the conditional logit: all dissimilarities 1."""
         weights = self.data.weights
         values = None if weights is None else weights.values
-        b = conditional_estimates(self.choices, self.design.names, self.column_sizes(), values)
+        b = conditional_estimates(self.choices, tuple(self.exog_names), self.column_sizes(), values)
         return [torch.cat([b, torch.ones(len(self.extra_params), dtype=b.dtype, device=b.device)])]
 
     def _fit(self, request: FitRequest) -> ChoiceResults:

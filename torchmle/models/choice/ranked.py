@@ -11,6 +11,7 @@ import pandas as pd
 import torch
 from torch import Tensor
 
+from ...data.absent import absent
 from ...data.choice import ChoiceData, ChoiceDesign
 from ...errors import DataError, FormulaError, listing, unknown
 from .conditional import ConditionalLogit
@@ -71,7 +72,7 @@ class RankOrderedLogit(ConditionalLogit):
         self.ranks = torch.from_numpy(check_ranks(ranks, pd.RangeIndex(len(ranks))))
         return array_design(by_rank(ranks)[:, 0], exog, *rest)
 
-    def _install_design(self, design: ChoiceDesign, extras: UnitExtras) -> None:
+    def _install_design(self, design: ChoiceDesign, extras: UnitExtras) -> np.ndarray[Any, Any] | None:
         name = "rank"
         if design.data is not None:
             name = _rank_column(design.formula)
@@ -80,9 +81,12 @@ class RankOrderedLogit(ConditionalLogit):
             self.ranks = torch.from_numpy(ranks_of(design.data, name))
         order = by_rank(self.ranks.numpy())
         first = torch.from_numpy(order[:, 0].copy()).to(design.X.device)
-        super()._install_design(replace(design, chosen=first), extras)
+        kept = super()._install_design(replace(design, chosen=first), extras)
+        if kept is not None:
+            self.ranks, order = self.ranks[torch.from_numpy(kept)], order[kept]
         self.data = replace(self.data, endog_name=name)
         self._explode(order)
+        return kept
 
     def _explode(self, order: np.ndarray[Any, Any]) -> None:
         """Make a choice situation of every rank given, among the alternatives that are left."""
@@ -99,6 +103,15 @@ class RankOrderedLogit(ConditionalLogit):
         self.X, self.ends = X[rows], torch.from_numpy(ends).to(X.device)
         self.chosen = torch.from_numpy(order[situation, stage]).to(X.device)
         self.available = torch.from_numpy(left).to(X.device)
+
+    @property
+    def rowless(self) -> dict[str, Any]:
+        """Return what has rows, without them."""
+        return {**super().rowless, "ranks": absent(self.ranks.shape, self.ranks.dtype)}
+
+    def responses(self) -> np.ndarray[Any, Any]:
+        """Return the (S, J) ranks."""
+        return np.asarray(self.ranks.numpy())
 
     @property
     def nobs(self) -> int:

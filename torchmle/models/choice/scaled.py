@@ -64,16 +64,20 @@ class HeteroskedasticLogit(ChoiceModel):
         given = own.get("scale")
         return [_formula(given)] if isinstance(given, str) else []
 
-    def _install_design(self, design: ChoiceDesign, extras: UnitExtras) -> None:
-        super()._install_design(design, extras)
-        names, Z = self._scale_variables(design)
+    def _install_design(self, design: ChoiceDesign, extras: UnitExtras) -> np.ndarray[Any, Any] | None:
+        kept = super()._install_design(design, extras)
+        names, Z = self._scale_variables(kept)
         self.Z = Z.to(self.X)
+        self.scale = self.scale if isinstance(self.scale, str) else "given"
         self.extra_params = tuple(f"scale:{name}" for name in names)
+        return kept
 
-    def _scale_variables(self, design: ChoiceDesign) -> tuple[tuple[str, ...], Tensor]:
+    def _scale_variables(self, kept: np.ndarray[Any, Any] | None) -> tuple[tuple[str, ...], Tensor]:
         """Return the names and the (S, L) values of what the scale depends on."""
+        design = self.design
         if not isinstance(self.scale, str):
-            return _array(self.scale, len(self.chosen))
+            names, values = _array(self.scale, len(self.chosen) if kept is None else len(kept))
+            return names, values if kept is None else values[torch.from_numpy(kept)]
         if design.data is None:
             raise OptionError(f"scale={self.scale!r} needs data with columns; give an array with scale=, or a formula.")
         each = _situations_as_persons(design.data)
@@ -84,8 +88,13 @@ class HeteroskedasticLogit(ChoiceModel):
 
     def log_probabilities(self, V: Tensor, params: Tensor, available: Tensor | None) -> Tensor:
         """Return the log-probabilities of alternatives."""
-        scale = torch.exp(self.Z @ params[len(self.design.names) :])
+        scale = torch.exp(self.Z @ params[len(self.exog_names) :])
         return log_probabilities(V * scale[:, None], available)
+
+    def own_arguments(self, situations: np.ndarray[Any, Any]) -> dict[str, Any]:
+        """Return what the scale depends on."""
+        names = [name.partition(":")[2] for name in self.extra_params]
+        return {"scale": pd.DataFrame(self.Z.cpu().numpy()[situations], columns=names)}
 
     def make_map(self, names: Any, units: Units = "scaled") -> ParamMap:
         """Return the map to comparable units: coefficients of the scale in those of its variables."""
@@ -101,7 +110,7 @@ class HeteroskedasticLogit(ChoiceModel):
         """Return the conditional logit: a scale of 1."""
         weights = self.data.weights
         values = None if weights is None else weights.values
-        b = conditional_estimates(self.choices, self.design.names, self.column_sizes(), values)
+        b = conditional_estimates(self.choices, tuple(self.exog_names), self.column_sizes(), values)
         return [torch.cat([b, b.new_zeros(len(self.extra_params))])]
 
 

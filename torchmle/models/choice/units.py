@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass, fields
+from dataclasses import dataclass, fields, replace
 from typing import Any
 
 import numpy as np
@@ -12,11 +12,14 @@ import torch
 from torch import Tensor
 
 from ...data.batch import ModelData
-from ...data.choice import ChoiceDesign
+from ...data.choice import ChoiceData, ChoiceDesign
 from ...data.extras import ExtraInputs, Weights, named_inputs, read_extras
 from ...data.groups import encode
 from ...data.rows import Rows
-from ...errors import DataError, unknown
+from ...errors import DataError, OptionError, listing, unknown
+
+LAYOUT = ("alternatives", "situations", "persons", "available")
+"""Columns that say who chose what."""
 
 
 @dataclass(frozen=True)
@@ -26,6 +29,22 @@ class UnitExtras:
     freq_weights: Any = None
     sampling_weights: Any = None
     groups: Any = None
+
+
+def read_table(choice: str | None, data: Any, layout: tuple[Any, ...], missing: str) -> ChoiceData:
+    """Return the choice data of a long table, or those given; ``layout`` is what :data:`LAYOUT` names."""
+    given = dict(zip(LAYOUT, layout, strict=True))
+    if isinstance(data, ChoiceData):
+        twice = [name for name, value in given.items() if value is not None]
+        if twice:
+            raise OptionError(f"{listing(twice)} cannot be given with ChoiceData, which know them. Leave them out.")
+        return data
+    if given["alternatives"] is None:
+        raise OptionError(
+            "alternatives=... must name the column that says which alternative a row of the long table is. Wide "
+            "tables: data = tm.ChoiceData.from_wide(...)."
+        )
+    return ChoiceData.from_long(data, choice=choice, missing=missing, **given)
 
 
 def array_design(
@@ -105,29 +124,63 @@ def _lying_together(ids: np.ndarray[Any, Any], situations: int) -> np.ndarray[An
     return codes.astype(np.int64)
 
 
-def unit_data(design: ChoiceDesign, extras: UnitExtras, by_person: bool) -> tuple[ModelData, Tensor | None]:
-    """Return the data of the units, and how many situations lie up to the end of each, or None if each is one."""
+@dataclass(frozen=True, eq=False)
+class UnitData:
+    """Hold the units of observation in use.
+
+    Attributes
+    ----------
+    data : weights, groups and labels of the units.
+    ends : how many situations lie up to the end of each unit, or None if each is one.
+    design : of the situations in use.
+    kept : (S,) which of the situations given these are, or None for all.
+    """
+
+    data: ModelData
+    ends: Tensor | None
+    design: ChoiceDesign
+    kept: np.ndarray[Any, Any] | None
+
+
+def unit_data(design: ChoiceDesign, extras: UnitExtras, by_person: bool) -> UnitData:
+    """Return the units; those whose weight is zero, or of which weight or group is missing, are not in use."""
     person = design.person.cpu().numpy()
-    situations = len(person)
-    codes = person if by_person else np.arange(situations)
+    codes = person if by_person else np.arange(len(person))
     last = np.flatnonzero(np.diff(codes, append=codes[-1:] + 1))
-    ends = None if len(last) == situations else torch.from_numpy(last + 1).to(design.X.device)
     first = np.concatenate([[0], last[:-1] + 1])
     table, index = _table(design, codes, first, by_person)
     given = ExtraInputs(
         **{f.name: _by_unit(getattr(extras, f.name), f.name, design, codes, first) for f in fields(extras)}
     )
-    rows = Rows(index)
-    found, rows = read_extras(given, table, rows)
-    rows.settle("raise")
+    found, rows = read_extras(given, table, Rows(index))
+    rows.settle("drop" if design.data is None else design.data.missing)
+    kept = None if rows.used is None else rows.used[codes]
+    if kept is not None:
+        design = _select(design, kept)
+    sizes = rows.take(np.diff(last, prepend=-1))
+    ends = None if (sizes == 1).all() else torch.from_numpy(np.cumsum(sizes)).to(design.X.device)
     weights = None
     if found.weights is not None and found.weight_kind is not None:
-        weights = Weights(found.weight_kind, torch.tensor(found.weights, dtype=design.X.dtype).to(design.X.device))
-    groups = encode(*found.groups) if found.groups else None
-    endog = torch.zeros(len(last), dtype=design.X.dtype, device=design.X.device)
+        values = torch.tensor(rows.take(found.weights), dtype=design.X.dtype)
+        weights = Weights(found.weight_kind, values.to(design.X.device))
+    groups = encode(found.groups[0], rows.take(found.groups[1])) if found.groups else None
+    endog = torch.zeros(rows.count, dtype=design.X.dtype, device=design.X.device)
     name = "choice" if design.data is None else design.data.choice
     data = ModelData(endog, name, {}, None, weights, groups, {}, rows, frame=table, given=named_inputs(given))
-    return data, ends
+    return UnitData(data, ends, design, kept)
+
+
+def _select(design: ChoiceDesign, kept: np.ndarray[Any, Any]) -> ChoiceDesign:
+    """Return the design of some of the situations."""
+    at = torch.from_numpy(np.flatnonzero(kept)).to(design.X.device)
+    return replace(
+        design,
+        X=design.X[at],
+        available=None if design.available is None else design.available[at],
+        chosen=design.chosen[at],
+        person=torch.unique_consecutive(design.person[at], return_inverse=True)[1],
+        data=None if design.data is None else design.data.select(kept, "weight or group missing, or weight zero"),
+    )
 
 
 def _table(
