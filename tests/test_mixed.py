@@ -129,9 +129,9 @@ def point(m: tm.MixedLogit) -> torch.Tensor:
 @pytest.mark.parametrize("kind", RANDOM)
 def test_derivatives_are_those_of_the_textbook_formula(kind, panel):
     if not panel and kind != "both":
-        table = trips()[lambda t: t.trip <= 120]
+        table = trips()[lambda t: t.trip <= 40]
     else:
-        table = trips()[lambda t: t.person <= 24]
+        table = trips()[lambda t: t.person <= 9]
     own = {**RANDOM[kind], "draws": FEW, **({"persons": "person"} if panel else {})}
     if "means" in own and not panel:
         pytest.skip("without persons the variable is that of the situation, which the loop does not know")

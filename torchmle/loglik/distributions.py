@@ -78,6 +78,11 @@ class Laws(Mixing):
         """Return the indices with slope one."""
         return frozenset(q for q, law in enumerate(self.laws) if law.linear)
 
+    def touched(self, index: int) -> tuple[int, ...]:
+        """Return the coefficient of an index or of a spread."""
+        owners = {spread: q for q, (spread, _) in self.spreads.items()}
+        return (owners.get(index, index),)
+
     def coefficients(self, u: Tensor, draws: Tensor) -> Tensor:
         """Return the coefficients."""
         if len(self.unit) == self.indices:
@@ -106,6 +111,11 @@ class WillingnessToPay(Mixing):
     def indices(self) -> int:  # type: ignore[override]
         """Return the number of indices."""
         return self.inner.indices
+
+    def touched(self, index: int) -> tuple[int, ...]:
+        """Return the coefficient of an index; the price's touches all."""
+        own = self.inner.touched(index)
+        return tuple(range(len(self.inner.laws))) if own == (self.price,) else own
 
     def coefficients(self, u: Tensor, draws: Tensor) -> Tensor:
         """Return the coefficients."""
@@ -136,6 +146,11 @@ class Generalized(Mixing):
     def indices(self) -> int:  # type: ignore[override]
         """Return the number of indices."""
         return 2 * len(self.scaled) + 2
+
+    def touched(self, index: int) -> tuple[int, ...]:
+        """Return the coefficient of a mean or a deviation; the scale touches all."""
+        C = len(self.scaled)
+        return (index % C,) if index < 2 * C else tuple(range(C))
 
     def coefficients(self, u: Tensor, draws: Tensor) -> Tensor:
         """Return the coefficients."""

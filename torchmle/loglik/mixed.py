@@ -15,6 +15,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
+from functools import cached_property
 
 import torch
 from torch import Tensor
@@ -69,6 +70,23 @@ class _State:
     mixed: Coefficients
 
 
+@dataclass(frozen=True, eq=False)
+class _Pieces:
+    """Say of what the derivatives of utility are sums: a column times a factor for each piece.
+
+    Attributes
+    ----------
+    columns, at : of the data, and which of the factors, by piece.
+    keys : of the factors: coefficient, index, and the parameter that has the feature; -1 for none.
+    members : (P, pieces) 1 where a piece belongs to a parameter.
+    """
+
+    columns: list[int]
+    at: list[int]
+    keys: list[tuple[int, int, int]]
+    members: Tensor
+
+
 class MixedLogitObjective(Objective):
     """Sum the simulated log-likelihoods of persons.
 
@@ -96,7 +114,7 @@ class MixedLogitObjective(Objective):
         self.rows, self.device, self.dtype = len(ends), choices.X.device, choices.X.dtype
         self.sizes = ends.diff(prepend=ends.new_zeros(1))
         mean = len(choices) / max(1, self.rows)
-        width = (len(layout.slots) + 4) * mean * choices.X.shape[1] * draws.number * choices.X.element_size()
+        width = (len(self._pieces.keys) + 4) * mean * choices.X.shape[1] * draws.number * choices.X.element_size()
         room = WORK_BYTES if self.device.type == "cpu" else 32 * WORK_BYTES
         self.chunk = max(1, int(room / width))
 
@@ -234,34 +252,58 @@ class MixedLogitObjective(Objective):
             return Chunk(total, gradient, hessian)
 
     def _within(self, part: _Part, state: _State, mean: Tensor, features: Sequence[Tensor | None], w: Tensor) -> Tensor:
-        """Return ``sum w P (D - Dbar)(D - Dbar)'`` over persons, draws, situations and alternatives."""
-        root = state.P.mul_(w[:, None, None, :]).sqrt_()
-        n, T, J, R = root.shape
-        columns, slopes = self.layout.columns, state.mixed.slopes
-        assert slopes is not None
-        out = root.new_empty(len(self.layout.slots), n, T, J, R)
+        """Return ``sum w P (D - Dbar)(D - Dbar)'`` over persons, draws, situations and alternatives.
 
-        def column(k: int) -> Tensor:
-            return (part.D[..., k, None] - mean[:, :, None, k]) * root
+        ``D`` is made of data, which no draw changes, and of factors tau, which no alternative changes: moments
+        ``sum_r w P tau tau'`` of the few different factors come first, products with the data after.
+        """
+        n, T, J, R = state.P.shape
+        pieces = self._pieces
+        tau = torch.stack([self._factor(state, features, key, w) for key in pieces.keys], 1)
+        weighted = state.P.mul_(w[:, None, None, :]).view(n, T * J, 1, R) * tau[:, None]
+        moments = torch.bmm(weighted.view(n, -1, R), tau.mT).view(n * T * J, len(pieces.keys), -1)
+        X = part.D[..., pieces.columns].flatten(0, 2)
+        whole = (moments[:, pieces.at][:, :, pieces.at] * X[:, :, None] * X[:, None, :]).sum(0)
+        middle = mean[:, :, pieces.columns] * (tau * w.sqrt()[:, None])[:, None, pieces.at]
+        flat = middle.transpose(0, 2).reshape(len(pieces.columns), -1)
+        return pieces.members @ (whole - flat @ flat.mT) @ pieces.members.mT
 
-        kept: dict[int, Tensor] = {}
-        for p, (slot, phi) in enumerate(zip(self.layout.slots, features, strict=True)):
+    @cached_property
+    def _pieces(self) -> _Pieces:
+        """Return how the derivatives of utility are made of columns and factors."""
+        layout, keys = self.layout, dict[tuple[int, int, int], int]()
+        rows = []
+        for p, slot in enumerate(layout.slots):
             if slot.column >= 0:
-                torch.mul(part.D[..., slot.column, None] - mean[:, :, None, slot.column], root, out=out[p])
+                rows.append((p, slot.column, (-1, -1, -1)))
                 continue
-            q = slot.index
-            if q not in kept:
-                if state.mixed.diagonal:
-                    kept[q] = column(columns[q])
-                    if q not in self.layout.mixing.unit:
-                        kept[q] *= slopes[q][:, None, None]
-                else:
-                    kept[q] = sum(  # type: ignore[assignment]
-                        column(k) * slopes[c, q][:, None, None] for c, k in enumerate(columns)
-                    )
-            torch.mul(kept[q], 1.0 if phi is None else phi[:, None, None], out=out[p])
-        flat = out.flatten(1)
-        return flat @ flat.mT
+            for c in layout.mixing.touched(slot.index):
+                own = (c, slot.index) if slot.index not in layout.mixing.unit else (-1, -1)
+                phi = p if slot.feature else -1
+                rows.append((p, layout.columns[c], (*own, phi)))
+        for _, _, key in rows:
+            keys.setdefault(self._same(key), len(keys))
+        members = torch.zeros(len(layout.slots), len(rows), dtype=self.dtype, device=self.device)
+        members[[p for p, _, _ in rows], list(range(len(rows)))] = 1.0
+        return _Pieces([k for _, k, _ in rows], [keys[self._same(key)] for _, _, key in rows], list(keys), members)
+
+    def _same(self, key: tuple[int, int, int]) -> tuple[int, int, int]:
+        """Return a key with the first of the parameters that have the same feature."""
+        c, q, phi = key
+        if phi < 0:
+            return key
+        feature = self.layout.slots[phi].feature
+        return c, q, next(p for p, s in enumerate(self.layout.slots) if s.column < 0 and s.feature == feature)
+
+    def _factor(self, state: _State, features: Sequence[Tensor | None], key: tuple[int, int, int], w: Tensor) -> Tensor:
+        """Return (n, R) slopes of a coefficient in an index, times a feature."""
+        c, q, p = key
+        slopes, phi = state.mixed.slopes, features[p] if p >= 0 else None
+        assert slopes is not None
+        if q < 0:
+            return torch.ones_like(w) if phi is None else phi.expand_as(w)
+        slope = slopes[q] if state.mixed.diagonal else slopes[c, q]
+        return slope if phi is None else slope * phi
 
     def _add_curvature(self, hessian: Tensor, bent: Tensor, features: Sequence[Tensor | None]) -> None:
         """Add ``sum bent_qq' phi_f phi_f'`` for the parameters of indices q and q'."""

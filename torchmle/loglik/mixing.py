@@ -32,6 +32,10 @@ class Mixing(ABC):
     def coefficients(self, u: Tensor, draws: Tensor) -> Tensor:
         """Return (C, n, R) coefficients at indices (Q, n, R) and standard draws (D, n, R)."""
 
+    def touched(self, index: int) -> tuple[int, ...]:
+        """Return the coefficients that depend on an index."""
+        return (index,)
+
 
 @dataclass(frozen=True)
 class Slot:
