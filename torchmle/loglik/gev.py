@@ -15,6 +15,8 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor
 
+from .utility import Curvature
+
 
 @dataclass(frozen=True)
 class Nest:
@@ -73,6 +75,45 @@ def _descend(
     logs += [logp + within[:, len(own) + i, None] for i, (_, _, logp) in enumerate(parts)]
     value = total if nest.slot < 0 else total * dissimilarities[nest.slot]
     return value, None if there is None else there.any(1), torch.cat(logs, 1)
+
+
+def nested_curvature(
+    V: Tensor, root: Nest, dissimilarities: Tensor, available: Tensor | None, chosen: Tensor
+) -> Curvature:
+    """Return the second derivatives of the log-probabilities of the choices in the utilities.
+
+    With r = 1 / lambda, and the coefficients ``c_n = r_n - r_(above n)`` (1 at the root), the log-probability is
+    ``V_i r - sum c_n S_n`` over the nests n around the choice i, and, with ``g_n`` the probabilities in n,
+
+        d2 S_n = diag_j(P(j|n) r_(above j)) + sum_d P(d|n) (r_(above d) - r_d) g_d g_d' - r_n g_n g_n'
+
+    over the nests d inside n: that of the logit, level by level.
+    """
+    rates = 1 / positive(dissimilarities)
+    diagonal, scales, vectors = torch.zeros_like(V), [], []
+
+    def visit(nest: Nest, around: list[tuple[Tensor, Tensor]], above: Tensor) -> None:
+        rate = rates[nest.slot] if nest.slot >= 0 else V.new_ones(())
+        members = list(nest.members)
+        g = torch.zeros_like(V)
+        logp = _descend(V, nest, dissimilarities, available)[2]
+        g[:, members] = logp.exp() if available is None else logp.masked_fill(~available[:, members], -torch.inf).exp()
+        inside = (chosen[:, None] == torch.tensor(members, device=V.device)).any(1)
+        own = inside * (rate - above)
+        scale = own * rate
+        for weight, outer in around:
+            scale = scale - weight * outer[:, members].sum(1) * (above - rate)
+        scales.append(scale)
+        vectors.append(g)
+        path = [*around, (own, g)]
+        leaves = list(nest.alternatives)
+        for weight, outer in path:
+            diagonal[:, leaves] -= weight[:, None] * outer[:, leaves] * rate
+        for child in nest.nests:
+            visit(child, path, rate)
+
+    visit(root, [], V.new_zeros(()))
+    return Curvature(diagonal, torch.stack(scales, 1), torch.stack(vectors, 1))
 
 
 def cross_nested_log_probabilities(

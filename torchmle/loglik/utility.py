@@ -5,11 +5,14 @@ and in the parameters t that are used otherwise; the rest is matrix products:
 
     score     sum_j x_j dl/dV_j,   dl/dt
     Hessian   sum_ij x_i (d2l/dV_i dV_j) x_j',   sum_j x_j d2l/dV_j dt',   d2l/dt dt'
+
+Second derivatives in the utilities take J passes, unless the model knows them as a diagonal and a few products.
 """
 
 from __future__ import annotations
 
 from collections.abc import Callable
+from dataclasses import dataclass
 
 import torch
 from torch import Tensor
@@ -25,6 +28,26 @@ Kernel = Callable[[slice | Tensor, Tensor, Tensor, Tensor | None], Tensor]
 log-probabilities."""
 
 
+@dataclass(frozen=True, eq=False)
+class Curvature:
+    """Hold second derivatives of log-probabilities in utilities, ``diag(a) + sum_d k_d g_d g_d'`` in each situation.
+
+    Attributes
+    ----------
+    diagonal : (S, J) a.
+    scale : (S, D) k.
+    vectors : (S, D, J) g.
+    """
+
+    diagonal: Tensor
+    scale: Tensor
+    vectors: Tensor
+
+
+Bend = Callable[[slice | Tensor, Tensor, Tensor, Choices], Curvature | None]
+"""Takes situations, utilities, all parameters and the choices; returns the curvature, None where it is not known."""
+
+
 class UtilityObjective(ByUnit):
     """Sum the log-probabilities of the choices made.
 
@@ -32,6 +55,7 @@ class UtilityObjective(ByUnit):
     ----------
     kernel : from utilities to log-probabilities.
     params : P, of which the first K are the coefficients of the attributes.
+    bend : gives second derivatives in the utilities; autograd does where it returns None.
     differences : whether the kernel depends on differences of utilities only. It then gets utilities less that of the
         chosen alternative, which loses no digits where attributes are far from zero.
     index : which situations of the model these are, None for all.
@@ -43,6 +67,7 @@ class UtilityObjective(ByUnit):
         self,
         choices: Choices,
         kernel: Kernel,
+        bend: Bend,
         params: int,
         weights: Tensor | None = None,
         ends: Tensor | None = None,
@@ -52,7 +77,7 @@ class UtilityObjective(ByUnit):
         what: str = "log_probabilities",
     ) -> None:
         super().__init__(choices, weights, ends)
-        self.kernel, self.params, self.differences = kernel, params, differences
+        self.kernel, self.bend, self.params, self.differences = kernel, bend, params, differences
         self.index, self.what = index, what
         J, K = choices.X.shape[1:]
         width = J * (2 * K + J) * max(1, len(choices) // max(1, self.rows))
@@ -65,6 +90,7 @@ class UtilityObjective(ByUnit):
         return UtilityObjective(
             self.choices.take(rows),
             self.kernel,
+            self.bend,
             self.params,
             weights,
             ends,
@@ -77,10 +103,12 @@ class UtilityObjective(ByUnit):
         part = self.choices.take(at)
         return part, part.differences() if self.differences else part.X
 
+    def _rows(self, at: slice) -> slice | Tensor:
+        return at if self.index is None else self.index[at]
+
     def _values(self, V: Tensor, params: Tensor, part: Choices, at: slice) -> Tensor:
         """Return the (S,) log-probabilities of the choices made."""
-        rows = at if self.index is None else self.index[at]
-        logp = self.kernel(rows, V, params, part.available)
+        logp = self.kernel(self._rows(at), V, params, part.available)
         if not isinstance(logp, Tensor) or logp.shape != V.shape:
             seen = tuple(logp.shape) if isinstance(logp, Tensor) else type(logp).__name__
             raise LikelihoodError(f"{self.what} returned {seen}; it must be a tensor {tuple(V.shape)}, as V is.")
@@ -124,25 +152,41 @@ class UtilityObjective(ByUnit):
         gradient[: X.shape[2]] += X.flatten(0, 1).mT @ by_V.detach().flatten()
         if order == 1:
             return Chunk(total, gradient, None)
-        return Chunk(total, gradient, self._hessian(X, (V, params), (by_V, by_param), entries_used(values, params)))
+        with torch.no_grad():
+            bent = self.bend(self._rows(at), V, params, part)
+        inner = _by_passes(X, V, by_V) if bent is None else _by_products(X, bent, w)
+        direct = entries_used(values, params)
+        return Chunk(total, gradient, self._hessian(X, (V, params), by_param, inner, direct))
 
     def _hessian(
-        self, X: Tensor, leaves: tuple[Tensor, Tensor], first: tuple[Tensor, Tensor], direct: list[int]
+        self, X: Tensor, leaves: tuple[Tensor, Tensor], by_param: Tensor, inner: Tensor, direct: list[int]
     ) -> Tensor:
-        K = X.shape[2]
+        """Return the Hessian, given that in the coefficients at fixed other parameters."""
+        K, flat = X.shape[2], X.flatten(0, 1)
         hessian = X.new_zeros(self.params, self.params)
-        V, params = leaves
-        columns = first[0].unbind(1)
-        rows = [_grad(column.sum(), [V], retain_graph=True)[0] for column in columns]
-        flat = X.flatten(0, 1)
-        hessian[:K, :K] = flat.mT @ torch.bmm(torch.stack(rows, 1), X).flatten(0, 1)
+        hessian[:K, :K] = inner
         for entry in direct:
-            crossed, own = _grad(first[1][entry], [V, params], retain_graph=True)
+            crossed, own = _grad(by_param[entry], list(leaves), retain_graph=True)
             column = flat.mT @ crossed.flatten()
             hessian[:K, entry] += column
             hessian[entry, :K] += column
             hessian[direct, entry] += own[direct]
         return hessian
+
+
+def _by_passes(X: Tensor, V: Tensor, by_V: Tensor) -> Tensor:
+    """Return ``sum x_i d2_ij x_j'`` by a backward pass for each alternative."""
+    rows = [_grad(column.sum(), [V], retain_graph=True)[0] for column in by_V.unbind(1)]
+    return X.flatten(0, 1).mT @ torch.bmm(torch.stack(rows, 1), X).flatten(0, 1)
+
+
+def _by_products(X: Tensor, bent: Curvature, w: Tensor | None) -> Tensor:
+    """Return the same of known second derivatives."""
+    diagonal, scale = bent.diagonal, bent.scale
+    if w is not None:
+        diagonal, scale = diagonal * w[:, None], scale * w[:, None]
+    flat, products = X.flatten(0, 1), torch.bmm(bent.vectors, X).flatten(0, 1)
+    return flat.mT @ (flat * diagonal.reshape(-1, 1)) + products.mT @ (products * scale.reshape(-1, 1))
 
 
 def _leaves(X: Tensor, working: Tensor) -> tuple[Tensor, Tensor]:

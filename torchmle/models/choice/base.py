@@ -20,13 +20,14 @@ from ...data.formula import caller_names
 from ...errors import OptionError, UndefinedStatisticError, collecting_notes, unknown
 from ...loglik.choice import Choices, log_probabilities
 from ...loglik.objective import Objective
-from ...loglik.utility import UtilityObjective
+from ...loglik.utility import Curvature, UtilityObjective
 from ...params.map import ParamMap, Units
 from ...results.estimates import Estimates
 from ...workers import engine
 from ..base import GenericLikelihoodModel
 from ..fitting import run_fit
 from ..request import FitRequest
+from .plain import attribute_sizes
 from .results import ChoiceResults
 from .simulate import draw_choices, keyed_generators
 from .units import LAYOUT, UnitExtras, array_design, positions_of, read_labels, read_table, unit_data
@@ -35,9 +36,6 @@ C = TypeVar("C", bound="ChoiceModel")
 
 EXTRAS = ("freq_weights", "sampling_weights", "groups")
 KEYWORDS = (*LAYOUT, "base", *EXTRAS, "missing", "collinear", "device", "dtype")
-
-SIZED = 5_000
-"""Situations of which the sizes of attributes are taken."""
 
 
 class ChoiceModel(GenericLikelihoodModel):
@@ -221,6 +219,10 @@ class ChoiceModel(GenericLikelihoodModel):
         """
         return log_probabilities(V, available)
 
+    def curvature(self, V: Tensor, params: Tensor, available: Tensor | None, chosen: Tensor) -> Curvature | None:
+        """Return second derivatives of the choices' log-probabilities in V, for speed; None leaves them to autograd."""
+        return None
+
     def loglikeobs(self, params: Any) -> Tensor:
         """Return the log-probabilities of the choices made."""
         at = params if isinstance(params, Tensor) else torch.as_tensor(np.asarray(params), dtype=self.X.dtype)
@@ -243,10 +245,14 @@ class ChoiceModel(GenericLikelihoodModel):
         def kernel(rows: slice | Tensor, V: Tensor, params: Tensor, available: Tensor | None) -> Tensor:
             return self.at_situations(rows).log_probabilities(V, params, available)
 
+        def bend(rows: slice | Tensor, V: Tensor, params: Tensor, part: Choices) -> Curvature | None:
+            return self.at_situations(rows).curvature(V, params, part.available, part.chosen)
+
         weights = self.data.weights
         return UtilityObjective(
             self.choices,
             kernel,
+            bend,
             len(pmap.names),
             None if weights is None else weights.values,
             self.ends,
@@ -295,11 +301,7 @@ class ChoiceModel(GenericLikelihoodModel):
 
     def column_sizes(self) -> Tensor:
         """Return the (K,) spreads of the attributes within situations; a sample of these is enough where all vary."""
-        some = self.choices.take(slice(None, None, max(1, self.nobs // SIZED)))
-        size = _spreads(some)
-        if bool((size == 0).any()) and len(some) < self.nobs:
-            size = _spreads(self.choices)
-        return torch.where(size > 0, size, torch.ones_like(size))
+        return attribute_sizes(self.choices)
 
     def start_candidates(self, pmap: ParamMap) -> list[Tensor]:
         """Return equal probabilities of all alternatives."""
@@ -391,10 +393,3 @@ def _lost(data: ChoiceData | None) -> list[str]:
         return []
     causes = ", ".join(f"{cause}: {count}" for cause, count in data.dropped.items())
     return [f"{sum(data.dropped.values())} choice situations were not used ({causes})."]
-
-
-def _spreads(choices: Choices) -> Tensor:
-    D = choices.differences()
-    if choices.available is not None:
-        D = D * choices.available[..., None]
-    return D.double().square().mean((0, 1)).sqrt().cpu()

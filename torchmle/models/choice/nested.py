@@ -12,7 +12,8 @@ from torch import Tensor
 
 from ...data.choice import ChoiceDesign
 from ...errors import OptionError, unknown
-from ...loglik.gev import nested_log_probabilities
+from ...loglik.gev import nested_curvature, nested_log_probabilities
+from ...loglik.utility import Curvature
 from ...params.map import ParamMap
 from ..request import FitRequest
 from .base import KEYWORDS, ChoiceModel
@@ -79,6 +80,10 @@ class NestedLogit(ChoiceModel):
     def log_probabilities(self, V: Tensor, params: Tensor, available: Tensor | None) -> Tensor:
         """Return the log-probabilities of alternatives; see the class for the formula."""
         return nested_log_probabilities(V, self.tree, params[len(self.exog_names) :], available)
+
+    def curvature(self, V: Tensor, params: Tensor, available: Tensor | None, chosen: Tensor) -> Curvature:
+        """Return second derivatives of the log-probabilities of the choices in the utilities."""
+        return nested_curvature(V, self.tree, params[len(self.exog_names) :], available, chosen)
 
     def own_arguments(self, situations: np.ndarray[Any, Any]) -> dict[str, Any]:
         """Return the nests."""

@@ -1,4 +1,4 @@
-"""Fit the conditional logit that other models of choice start from."""
+"""Size the attributes, and fit the conditional logit that other models of choice start from."""
 
 from __future__ import annotations
 
@@ -13,6 +13,26 @@ from ..problem import VERDICT, LikelihoodProblem
 
 FAR = 20.0
 """Largest coefficient, in units of its attribute, that is a place to start from."""
+
+
+SIZED = 5_000
+"""Situations of which the sizes of attributes are taken."""
+
+
+def attribute_sizes(choices: Choices) -> Tensor:
+    """Return the (K,) spreads of the attributes within situations; a sample of these is enough where all vary."""
+    some = choices.take(slice(None, None, max(1, len(choices) // SIZED)))
+    size = _spreads(some)
+    if bool((size == 0).any()) and len(some) < len(choices):
+        size = _spreads(choices)
+    return torch.where(size > 0, size, torch.ones_like(size))
+
+
+def _spreads(choices: Choices) -> Tensor:
+    D = choices.differences()
+    if choices.available is not None:
+        D = D * choices.available[..., None]
+    return D.double().square().mean((0, 1)).sqrt().cpu()
 
 
 def conditional_estimates(choices: Choices, names: tuple[str, ...], sizes: Tensor, weights: Tensor | None) -> Tensor:

@@ -111,7 +111,7 @@ class RankOrderedLogit(ConditionalLogit):
 
     def responses(self) -> np.ndarray[Any, Any]:
         """Return the (S, J) ranks."""
-        return np.asarray(self.ranks.numpy())
+        return np.asarray(self.ranks.cpu().numpy())
 
     @property
     def nobs(self) -> int:
@@ -131,7 +131,7 @@ class RankOrderedLogit(ConditionalLogit):
         first = torch.cat([self.ends.new_zeros(1), self.ends[:-1]]) if self.ends is not None else slice(None)
         V = (self.X[first].double() @ values.to(self.X.device)).cpu()
         there = self.available[first].cpu() if self.available is not None else torch.ones_like(V, dtype=torch.bool)
-        depth = (self.ranks > 0).sum(1, keepdim=True)
+        depth = (self.ranks.cpu() > 0).sum(1, keepdim=True)
         found = []
         for generator in generators:
             noisy = (V + gumbel(V.shape, generator)).masked_fill(~there, -torch.inf)

@@ -14,6 +14,7 @@ from torch import Tensor
 from ...data.choice import ChoiceData, ChoiceDesign, person_matrix
 from ...errors import DataError, OptionError, unknown
 from ...loglik.choice import log_probabilities
+from ...loglik.utility import Curvature
 from ...params.map import ParamMap, Units
 from .base import KEYWORDS, ChoiceModel
 from .plain import conditional_estimates
@@ -90,6 +91,12 @@ class HeteroskedasticLogit(ChoiceModel):
         """Return the log-probabilities of alternatives."""
         scale = torch.exp(self.Z @ params[len(self.exog_names) :])
         return log_probabilities(V * scale[:, None], available)
+
+    def curvature(self, V: Tensor, params: Tensor, available: Tensor | None, chosen: Tensor) -> Curvature:
+        """Return second derivatives of the log-probabilities of the choices in the utilities."""
+        scale = torch.exp(self.Z @ params[len(self.exog_names) :])[:, None]
+        P = log_probabilities(V * scale, available).exp()
+        return Curvature(-P * scale.square(), scale.square(), P[:, None])
 
     def own_arguments(self, situations: np.ndarray[Any, Any]) -> dict[str, Any]:
         """Return what the scale depends on."""
