@@ -303,10 +303,6 @@ class ChoiceModel(GenericLikelihoodModel):
         """Return the (K,) spreads of the attributes within situations; a sample of these is enough where all vary."""
         return attribute_sizes(self.choices)
 
-    def start_candidates(self, pmap: ParamMap) -> list[Tensor]:
-        """Return equal probabilities of all alternatives."""
-        return [torch.zeros(len(pmap.names), dtype=torch.float64, device="cpu")]
-
     # ---- the model on other data
 
     def own_arguments(self, situations: np.ndarray[Any, Any]) -> dict[str, Any]:
