@@ -53,7 +53,7 @@ class MixedLogit(ChoiceModel):
     means : name of a random attribute to a formula of person variables that move its mean.
     space : ``"preference"``, or ``"wtp"``: with ``price="..."`` the other coefficients are what a unit is worth.
     generalized : True for the generalized mixed logit (Fiebig et al. 2010), with ``tau`` and ``gamma``.
-    memory : gigabytes that draws may take; where they need more they are drawn again in every pass.
+    memory : gigabytes that draws may take, 0.1 unless told; where they need more they are made again in every pass.
 
     Notes
     -----
@@ -93,7 +93,7 @@ class MixedLogit(ChoiceModel):
         kept = super()._install_design(design, extras)
         design, given = self.design, self._given
         self.draws = _read_draws(given.get("draws"))
-        self.memory = _read_memory(given.get("memory", 1.0))
+        self.memory = _read_memory(given.get("memory", 0.1))
         if self.ends is not None and extras.freq_weights is not None:
             raise OptionError(
                 "freq_weights count situations, and here persons with several are the units. Repeat the persons, or "
@@ -124,6 +124,17 @@ class MixedLogit(ChoiceModel):
             given.get("price"),
             given.get("generalized", False),
         )
+
+    @property
+    def component_formula(self) -> str | None:
+        """Return the formula of the attributes of error components."""
+        found = self._given.get("components")
+        return found if isinstance(found, str) else None
+
+    @property
+    def mean_formulas(self) -> dict[str, str]:
+        """Return, by random attribute, the formula of person variables that move its mean."""
+        return dict(self._given.get("means") or {})
 
     @property
     def layout(self) -> Layout:
