@@ -71,8 +71,7 @@ def numerical_se(results: tm.ChoiceResults, function: Any) -> np.ndarray:
     for k, size in enumerate(results.bse.to_numpy()):
         unit = np.eye(len(theta))[k] * size * 1e-2
         wide, narrow = (
-            (function(moved(results, theta + s * unit)) - function(moved(results, theta - s * unit)))
-            / (2e-2 * s * size)
+            (function(moved(results, theta + s * unit)) - function(moved(results, theta - s * unit))) / s
             for s in (1.0, 0.5)
         )
         rows.append((4 * narrow - wide) / 3 / (2e-2 * size))
