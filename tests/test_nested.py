@@ -490,6 +490,15 @@ def test_bad_arguments(cls, own, told):
         cls.from_formula(TRIPS["formula"], TRIPS["data"], **given, **own)
 
 
+@pytest.mark.parametrize("cls", [tm.NestedLogit, tm.CrossNestedLogit])
+def test_a_nest_whose_alternatives_never_meet(cls):
+    there = np.ones((S, J), bool)
+    there[::2, 0], there[1::2, 1] = False, False
+    y = np.full(S, 2)
+    with pytest.raises(tm.OptionError, match="In no choice situation"):
+        cls(y, data()["X"], available=there, nests={"left": [0, 1]})
+
+
 @pytest.mark.parametrize(
     ("ranks", "told"),
     [

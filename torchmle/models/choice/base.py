@@ -63,6 +63,8 @@ class ChoiceModel(GenericLikelihoodModel):
     """Whether a person, not a choice situation, is the unit of observation."""
     differences_only = False
     """Whether ``log_probabilities`` depends on differences of utilities only; then no digits are lost in them."""
+    own_names: tuple[str, ...] = ()
+    """Arguments that only this kind of model has."""
     by_situation: tuple[str, ...] = ()
     """Attributes with one entry a situation that ``log_probabilities`` reads, beside its arguments."""
 
@@ -175,7 +177,8 @@ class ChoiceModel(GenericLikelihoodModel):
     def _read_own(self, own: Mapping[str, Any]) -> None:
         """Take the arguments that only one model has; refuse others."""
         for name in own:
-            raise OptionError(unknown(f"argument of {type(self).__name__}:", name, KEYWORDS))
+            if name not in self.own_names:
+                raise OptionError(unknown(f"argument of {type(self).__name__}:", name, [*KEYWORDS, *self.own_names]))
 
     def _array_design(self, endog: Any, labels: tuple[Any, ...] | None, exog: Any, *rest: Any) -> ChoiceDesign:
         """Return the design of arrays."""

@@ -14,12 +14,11 @@ from ...data.choice import ChoiceDesign
 from ...errors import OptionError, listing, unknown
 from ...loglik.gev import cross_nested_log_probabilities
 from ...params.map import ParamMap
-from .base import KEYWORDS, ChoiceModel
-from .plain import conditional_estimates
-from .trees import flat, position
+from .base import ChoiceModel
+from .plain import conditional_start
+from .trees import flat, position, refuse_strangers
 from .units import UnitExtras
 
-OWN = ("nests", "allocation")
 START = 0.7
 """Dissimilarities at the start: at 1 the shares do not matter."""
 
@@ -61,13 +60,12 @@ class CrossNestedLogit(ChoiceModel):
     """
 
     differences_only = True
+    own_names = ("nests", "allocation")
     member: Tensor
     known: Tensor
 
     def _read_own(self, own: Mapping[str, Any]) -> None:
-        for name in own:
-            if name not in OWN:
-                raise OptionError(unknown(f"argument of {type(self).__name__}:", name, [*KEYWORDS, *OWN]))
+        super()._read_own(own)
         self.nests, self.allocation = own.get("nests"), own.get("allocation")
 
     def _install_design(self, design: ChoiceDesign, extras: UnitExtras) -> np.ndarray[Any, Any] | None:
@@ -81,6 +79,7 @@ class CrossNestedLogit(ChoiceModel):
         self.slots = tuple(m for m, name in enumerate(names) if len(nests[name]) > 1)
         if not self.slots:
             raise OptionError(f"No nest in {self.nests!r} has two alternatives. Use tm.ConditionalLogit.")
+        refuse_strangers({names[m]: [(j,) for j in nests[names[m]]] for m in self.slots}, self.available)
         self._refuse_everything(member[: len(names)], names)
         self.free = tuple(
             (m, j) for j in range(len(labels)) if j not in shares for m in member[:, j].nonzero()[1:, 0].tolist()
@@ -129,12 +128,7 @@ class CrossNestedLogit(ChoiceModel):
 
     def start_candidates(self, pmap: ParamMap) -> list[Tensor]:
         """Return the conditional logit, with equal shares and some likeness within nests."""
-        weights = self.data.weights
-        values = None if weights is None else weights.values
-        b = conditional_estimates(self.choices, tuple(self.exog_names), self.column_sizes(), values)
-        own = b.new_zeros(len(self.extra_params))
-        own[: len(self.slots)] = START
-        return [torch.cat([b, own])]
+        return [conditional_start(self, [*([START] * len(self.slots)), *([0.0] * len(self.free))])]
 
 
 def read_allocation(

@@ -7,22 +7,19 @@ from dataclasses import replace
 from typing import Any
 
 import numpy as np
-import torch
 from torch import Tensor
 
 from ...data.choice import ChoiceDesign
-from ...errors import OptionError, unknown
+from ...errors import OptionError
 from ...loglik.gev import nested_curvature, nested_log_probabilities
 from ...loglik.utility import Curvature
 from ...params.map import ParamMap
 from ..request import FitRequest
-from .base import KEYWORDS, ChoiceModel
-from .plain import conditional_estimates
+from .base import ChoiceModel
+from .plain import conditional_start
 from .results import ChoiceResults
-from .trees import deeper, read_tree
+from .trees import deeper, parts_of, read_tree, refuse_strangers
 from .units import UnitExtras
-
-OWN = ("nests", "bounded")
 
 
 class NestedLogit(ChoiceModel):
@@ -62,11 +59,10 @@ class NestedLogit(ChoiceModel):
     """
 
     differences_only = True
+    own_names = ("nests", "bounded")
 
     def _read_own(self, own: Mapping[str, Any]) -> None:
-        for name in own:
-            if name not in OWN:
-                raise OptionError(unknown(f"argument of {type(self).__name__}:", name, [*KEYWORDS, *OWN]))
+        super()._read_own(own)
         self.nests, self.bounded = own.get("nests"), own.get("bounded", False)
         if not isinstance(self.bounded, bool):
             raise OptionError(f"bounded={self.bounded!r} must be True or False.")
@@ -74,6 +70,7 @@ class NestedLogit(ChoiceModel):
     def _install_design(self, design: ChoiceDesign, extras: UnitExtras) -> np.ndarray[Any, Any] | None:
         kept = super()._install_design(design, extras)
         self.tree, self.dissimilar = read_tree(self.nests, self.alternatives)
+        refuse_strangers(parts_of(self.tree), self.available)
         self.extra_params = tuple(f"lambda_{name}" for name in self.dissimilar)
         return kept
 
@@ -91,10 +88,7 @@ class NestedLogit(ChoiceModel):
 
     def start_candidates(self, pmap: ParamMap) -> list[Tensor]:
         """Return the conditional logit: all dissimilarities 1."""
-        weights = self.data.weights
-        values = None if weights is None else weights.values
-        b = conditional_estimates(self.choices, tuple(self.exog_names), self.column_sizes(), values)
-        return [torch.cat([b, torch.ones(len(self.extra_params), dtype=b.dtype, device=b.device)])]
+        return [conditional_start(self, [1.0] * len(self.extra_params))]
 
     def _fit(self, request: FitRequest) -> ChoiceResults:
         if self.bounded:

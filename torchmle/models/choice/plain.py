@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+from typing import TYPE_CHECKING
+
 import torch
 from torch import Tensor
 
@@ -14,6 +17,9 @@ from ..problem import VERDICT, LikelihoodProblem
 FAR = 20.0
 """Largest coefficient, in units of its attribute, that is a place to start from."""
 
+
+if TYPE_CHECKING:
+    from .base import ChoiceModel
 
 SIZED = 5_000
 """Situations of which the sizes of attributes are taken."""
@@ -33,6 +39,14 @@ def _spreads(choices: Choices) -> Tensor:
     if choices.available is not None:
         D = D * choices.available[..., None]
     return D.double().square().mean((0, 1)).sqrt().cpu()
+
+
+def conditional_start(model: ChoiceModel, own: Sequence[float]) -> Tensor:
+    """Return the estimates of the conditional logit, and given values of the parameters that a model has beside."""
+    weights = model.data.weights
+    values = None if weights is None else weights.values
+    b = conditional_estimates(model.choices, tuple(model.exog_names), model.column_sizes(), values)
+    return torch.cat([b, b.new_tensor(own)])
 
 
 def conditional_estimates(choices: Choices, names: tuple[str, ...], sizes: Tensor, weights: Tensor | None) -> Tensor:

@@ -12,12 +12,12 @@ import torch
 from torch import Tensor
 
 from ...data.choice import ChoiceData, ChoiceDesign, person_matrix
-from ...errors import DataError, OptionError, unknown
+from ...errors import DataError, OptionError
 from ...loglik.choice import log_probabilities
 from ...loglik.utility import Curvature
 from ...params.map import ParamMap, Units
-from .base import KEYWORDS, ChoiceModel
-from .plain import conditional_estimates
+from .base import ChoiceModel
+from .plain import conditional_start
 from .units import UnitExtras
 
 
@@ -49,13 +49,12 @@ class HeteroskedasticLogit(ChoiceModel):
     """
 
     differences_only = True
+    own_names = ("scale",)
     by_situation = ("Z",)
     Z: Tensor
 
     def _read_own(self, own: Mapping[str, Any]) -> None:
-        for name in own:
-            if name != "scale":
-                raise OptionError(unknown(f"argument of {type(self).__name__}:", name, [*KEYWORDS, "scale"]))
+        super()._read_own(own)
         self.scale = own.get("scale")
         if self.scale is None:
             raise OptionError("scale='...' must say what the scale depends on; without it, use tm.ConditionalLogit.")
@@ -115,10 +114,7 @@ class HeteroskedasticLogit(ChoiceModel):
 
     def start_candidates(self, pmap: ParamMap) -> list[Tensor]:
         """Return the conditional logit: a scale of 1."""
-        weights = self.data.weights
-        values = None if weights is None else weights.values
-        b = conditional_estimates(self.choices, tuple(self.exog_names), self.column_sizes(), values)
-        return [torch.cat([b, b.new_zeros(len(self.extra_params))])]
+        return [conditional_start(self, [0.0] * len(self.extra_params))]
 
 
 def _formula(text: str) -> str:

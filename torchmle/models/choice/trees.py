@@ -6,6 +6,9 @@ from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
+import torch
+from torch import Tensor
+
 from ...errors import OptionError, listing, unknown
 from ...loglik.gev import Nest
 
@@ -105,6 +108,28 @@ def walk(nests: Sequence[Nest]) -> Iterator[Nest]:
     for nest in nests:
         yield nest
         yield from walk(nest.nests)
+
+
+def refuse_strangers(nests: Mapping[str, Sequence[Sequence[int]]], available: Tensor | None) -> None:
+    """Raise where no situation has two parts of a nest (each a list of alternatives): it has nothing to estimate."""
+    if available is None:
+        return
+    for name, parts in nests.items():
+        both = torch.stack([available[:, list(part)].any(1) for part in parts]).sum(0)
+        if int(both.max()) < 2:
+            raise OptionError(
+                f"In no choice situation are two parts of the nest {name!r} available, so that there is no "
+                "dissimilarity to estimate. Take the nest out."
+            )
+
+
+def parts_of(tree: Nest) -> dict[str, list[tuple[int, ...]]]:
+    """Return the parts of each nest with a dissimilarity."""
+    return {
+        nest.name: [*((j,) for j in nest.alternatives), *(inner.members for inner in nest.nests)]
+        for nest in walk(tree.nests)
+        if nest.slot >= 0
+    }
 
 
 def flat(nests: Any, labels: tuple[Any, ...]) -> dict[str, tuple[int, ...]]:
