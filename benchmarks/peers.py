@@ -227,6 +227,18 @@ class Peer:
         return problem.kind in self.kinds and len(problem.y) <= self.most_rows
 
 
+def _choice(name: str) -> Callable[[Problem], Answer]:
+    """Return an adapter of ``choice_peers``, imported where it is used."""
+
+    def fit(problem: Problem) -> Answer:
+        import choice_peers
+
+        found: Answer = getattr(choice_peers, name)(problem)
+        return found
+
+    return fit
+
+
 PEERS: dict[str, Peer] = {
     "torchmle": Peer(torchmle, "torchmle", (*OWN, *INDEX, "ols")),
     "torchmle opaque": Peer(torchmle_opaque, "torchmle", (*OWN, "logit")),
@@ -238,5 +250,7 @@ PEERS: dict[str, Peer] = {
     "glum": Peer(glum, "glum", ("logit", "poisson")),
     "pyfixest": Peer(pyfixest, "pyfixest", (*INDEX[:3], "ols")),
     "linearmodels": Peer(linearmodels, "linearmodels", ("ols",), most_rows=2_000_000),
+    "torchmle choice": Peer(_choice("torchmle_choice"), "torchmle", ("clogit", "mixed")),
+    "xlogit": Peer(_choice("xlogit"), "xlogit", ("clogit", "mixed")),
     "scikit-learn": Peer(scikit_learn, "sklearn", ("logit", "poisson")),
 }

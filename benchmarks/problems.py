@@ -10,7 +10,7 @@ from typing import Any, Literal
 import numpy as np
 
 Array = np.ndarray[Any, np.dtype[np.float64]]
-Kind = Literal["normal", "tobit", "hetero", "logit", "probit", "poisson", "nb2", "ols"]
+Kind = Literal["normal", "tobit", "hetero", "logit", "probit", "poisson", "nb2", "ols", "clogit", "mixed"]
 """What is estimated: ``normal``, ``tobit`` and ``hetero`` are likelihoods of one's own, by (beta, log sigma)."""
 
 
@@ -112,6 +112,26 @@ def small_logit() -> Problem:
 
 INDEX: tuple[Kind, ...] = ("logit", "probit", "poisson", "nb2")
 
+
+def conditional(n: int = 50_000, alternatives: int = 10, k: int = 20) -> Problem:
+    """Return choices by a conditional logit; ``X`` is (situations, alternatives, attributes)."""
+    rng = np.random.default_rng(5)
+    X = rng.standard_normal((n, alternatives, k))
+    beta = 0.3 * rng.standard_normal(k)
+    return Problem("clogit", "clogit", (X @ beta + rng.gumbel(size=X.shape[:2])).argmax(1), X)
+
+
+def mixed(people: int = 1_000, times: int = 8, alternatives: int = 4, panel: bool = False) -> Problem:
+    """Return choices of people whose coefficients vary; ``groups`` are the people of a panel."""
+    rng = np.random.default_rng(4)
+    X = rng.standard_normal((people, times, alternatives, 6))
+    mean, sd = np.array([0.5, -0.8, 1.0, 0.7, -0.5, 0.3]), np.array([0, 0, 1.0, 0.8, 0.6, 1.2])
+    beta = mean + sd * rng.standard_normal((people, 6))
+    y = (np.einsum("ntjk,nk->ntj", X, beta) + rng.gumbel(size=X.shape[:3])).argmax(2)
+    who = np.repeat(np.arange(people), times) if panel else None
+    return Problem("mixed", "mixed", y.ravel(), X.reshape(-1, alternatives, 6), groups=who)
+
+
 PROBLEMS: dict[str, Callable[[], Problem]] = {
     "small-logit": small_logit,
     "own-ols": own_ols,
@@ -121,6 +141,9 @@ PROBLEMS: dict[str, Callable[[], Problem]] = {
     "ols-cluster": lambda: robust_ols("cluster"),
     "ols-5e6": lambda: replace(robust_ols("HC1", 5_000_000), name="ols-5e6"),
     "own-tobit": lambda: own_scale("tobit"),
+    "clogit": lambda: conditional(),
+    "mixed": lambda: mixed(),
+    "mixed-panel": lambda: mixed(panel=True),
     "own-hetero": lambda: own_scale("hetero"),
 }
 """Every problem by name; nothing is drawn before it is asked for."""

@@ -16,7 +16,7 @@ from contender import THREADS, Contender
 from peers import PEERS
 from worker import Run
 
-REFERENCES = ("statsmodels", "numpy", "torchmle")
+REFERENCES = ("statsmodels", "numpy", "torchmle", "torchmle choice")
 """Whose answer the others are held against: the first one that takes part."""
 
 AGREES = {"float64": 1e-3, "float32": 1e-1}

@@ -14,6 +14,9 @@ from .draws import Draws
 LAWS = ("normal", "uniform", "triangular")
 """Standard laws of a dimension: N(0, 1); uniform on (-1, 1); triangular on (-1, 1)."""
 
+PIECE = 500
+"""Persons whose draws are made at once."""
+
 
 @dataclass(eq=False)
 class PersonDraws:
@@ -56,8 +59,17 @@ class PersonDraws:
         size = len(self.laws) * len(self.persons) * self.number * torch.finfo(self.dtype).bits // 8
         with self.lock:
             if self.kept is None and size <= self.room:
-                self.kept = self._drawn(slice(0, len(self.persons)))
+                self.kept = self._all()
         return self._drawn(slice(start, stop)) if self.kept is None else self.kept[:, start:stop]
+
+    def _all(self) -> Tensor:
+        """Return the draws of all persons, made piece by piece."""
+        count = len(self.persons)
+        out = torch.empty(len(self.laws), count, self.number, dtype=self.dtype, device=self.device)
+        for start in range(0, count, PIECE):
+            rows = slice(start, min(start + PIECE, count))
+            out[:, rows] = self._drawn(rows)
+        return out
 
     def _drawn(self, rows: slice) -> Tensor:
         persons, dims = self.persons[rows], len(self.laws)

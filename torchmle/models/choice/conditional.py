@@ -13,6 +13,9 @@ from ...params.map import ParamMap
 from ..separated import EXTREME, allowed
 from .base import ChoiceModel
 
+SAMPLE = 2_000
+"""Situations that are looked at first for a separation: mostly they exclude it."""
+
 
 class ConditionalLogit(ChoiceModel):
     """Fit a conditional logit: alternative j is chosen with probability ``exp(x_j'b) / sum_i exp(x_i'b)``.
@@ -49,6 +52,8 @@ class ConditionalLogit(ChoiceModel):
         low = there if found.status is not Status.CONVERGED else there & (EXTREME[P.dtype] > P)
         if not bool(low.any()):
             return None
+        if self._sample_spans(there & ~low):
+            return None
         situation, alternative = there.nonzero(as_tuple=True)
         extreme, D = low[situation, alternative], self.choices.differences()
         rows = -D[situation, alternative]
@@ -58,6 +63,16 @@ class ConditionalLogit(ChoiceModel):
             return None
         units = self.unit_of(situation[list(separated.rows)])
         return Separation(tuple(sorted(set(units.tolist()))), separated.columns)
+
+    def _sample_spans(self, inside: Tensor) -> bool:
+        """Return whether comparisons that cannot be separated, in a sample, leave no direction that could be."""
+        some = slice(None, None, max(1, self.nobs // SAMPLE))
+        D = self.choices.take(some).differences()[inside[some]].double()
+        if len(D) < D.shape[1]:
+            return False
+        size = D.square().mean(0).sqrt()
+        spread = torch.linalg.svdvals((D / torch.where(size > 0, size, torch.ones_like(size))) / len(D) ** 0.5)
+        return bool(spread[-1] > 1e-4)
 
     def unit_of(self, situation: Tensor) -> Tensor:
         """Return the units to which situations belong."""

@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Mapping, Sequence
+import weakref
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import replace
 from typing import Any
 
@@ -53,7 +54,7 @@ class MixedLogit(ChoiceModel):
     means : name of a random attribute to a formula of person variables that move its mean.
     space : ``"preference"``, or ``"wtp"``: with ``price="..."`` the other coefficients are what a unit is worth.
     generalized : True for the generalized mixed logit (Fiebig et al. 2010), with ``tau`` and ``gamma``.
-    memory : gigabytes that draws may take, 0.1 unless told; where they need more they are made again in every pass.
+    memory : gigabytes that draws may take, 0.25 unless told; where they need more they are made again in every pass.
 
     Notes
     -----
@@ -93,7 +94,7 @@ class MixedLogit(ChoiceModel):
         kept = super()._install_design(design, extras)
         design, given = self.design, self._given
         self.draws = _read_draws(given.get("draws"))
-        self.memory = _read_memory(given.get("memory", 0.1))
+        self.memory = _read_memory(given.get("memory", 0.25))
         if self.ends is not None and extras.freq_weights is not None:
             raise OptionError(
                 "freq_weights count situations, and here persons with several are the units. Repeat the persons, or "
@@ -106,6 +107,7 @@ class MixedLogit(ChoiceModel):
         self._components, self._features = components, features
         _, self.extra_params, self.laws = lay_out(self.randomness)
         self.persons = torch.arange(len(self.ends), device="cpu")
+        self._known_points: Callable[[], PersonDraws | None] = lambda: None
         said = f"Simulated: {self.draws.describe()}; {len(self.ends)} persons."
         self.data = replace(self.data, notes=(*self.data.notes, said))
         return kept
@@ -210,10 +212,19 @@ class MixedLogit(ChoiceModel):
         """Return the simulated log-likelihood."""
         assert self.ends is not None
         weights = self.data.weights
-        room = int(self.memory * 1e9)
-        points = PersonDraws(self.draws, self.persons, self.laws, self.X.device, self.X.dtype, room)
         values = None if weights is None else weights.values
-        return MixedLogitObjective(self.choices, self.ends, points, self.layout, self.W, values)
+        return MixedLogitObjective(self.choices, self.ends, self._points(), self.layout, self.W, values)
+
+    def _points(self) -> PersonDraws:
+        """Return the draws; while an objective has them, others share them."""
+        known = self._known_points()
+        where = (self.X.device, self.X.dtype)
+        if known is not None and known.persons is self.persons and (known.device, known.dtype) == where:
+            return known
+        room = int(self.memory * 1e9)
+        points = PersonDraws(self.draws, self.persons, self.laws, *where, room)
+        self._known_points = weakref.ref(points)
+        return points
 
     def make_map(self, names: Sequence[str], units: Units = "scaled") -> ParamMap:
         """Return the map to comparable units: spreads in those of their attribute."""

@@ -57,7 +57,7 @@ def array_design(
     dtype: torch.dtype,
 ) -> ChoiceDesign:
     """Return the design of arrays; see :class:`ChoiceModel`."""
-    X = torch.as_tensor(np.array(exog) if not isinstance(exog, Tensor) else exog).to(device, dtype)
+    X = (exog if isinstance(exog, Tensor) else _shared(exog)).to(device, dtype)
     if X.ndim != 3:
         raise DataError(f"exog has shape {tuple(X.shape)}; it must be (situations, alternatives, attributes).")
     S, J, K = X.shape
@@ -100,6 +100,12 @@ def positions_of(endog: Any, labels: tuple[Any, ...]) -> np.ndarray[Any, Any]:
         if label not in place:
             raise DataError(f"endog: {unknown('alternative', label, map(str, labels))}")
     return np.array([place[label] for label in chosen], dtype=np.int64)
+
+
+def _shared(exog: Any) -> Tensor:
+    """Return an array as a tensor, without a copy where its memory may be shared."""
+    array = np.ascontiguousarray(exog)
+    return torch.from_numpy(array if array.flags.writeable else array.copy())
 
 
 def _positions(endog: Any, situations: int, alternatives: int) -> Tensor:
