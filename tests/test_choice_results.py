@@ -155,3 +155,128 @@ def test_an_alternative_taken_out_goes_to_the_others_in_proportion():
     table = fitted("conditional").counterfactual(without="bus").table
     assert table.loc["bus", "after"] == 0
     np.testing.assert_allclose(table.change.sum(), 0.0, atol=1e-12)
+
+
+# ---- elasticities
+
+FORMULAS = {
+    "plain": "chosen ~ time + cost",
+    "by alternative": "chosen ~ cost | income | time",
+    "functions": "chosen ~ time + cost + I(cost**2) + np.log(time) + cost:income",
+    "ratio": "chosen ~ time + I(cost / np.log(income)) | np.log(income)",
+}
+
+
+@functools.cache
+def conditional(formula: str) -> tm.ChoiceResults:
+    return tm.ConditionalLogit.from_formula(FORMULAS[formula], trips(), **KEYS).fit()
+
+
+def by_differences(results: tm.ChoiceResults, variable: str, alternative: Any) -> np.ndarray:
+    """Return the elasticities of shares, by central differences of the probabilities of changed tables."""
+    data = results.model.design.data
+    name = data.roles.alternative
+
+    def at(h: float) -> np.ndarray:
+        moves = data.frame[name] == alternative if alternative is not None else True
+        column = data.frame[variable] * np.where(moves, np.exp(h), 1.0)
+        return results.probabilities(data.with_columns(**{variable: column.to_numpy()})).mean().to_numpy()
+
+    wide, narrow = ((at(h) - at(-h)) / (2 * h) for h in (2e-3, 1e-3))
+    return (4 * narrow - wide) / 3 / at(0.0)
+
+
+@pytest.mark.parametrize(
+    ("results", "variable"),
+    [
+        *[(lambda f=f: conditional(f), v) for f in FORMULAS for v in ("time", "cost")],
+        *[(lambda k=k: fitted(k), "cost") for k in KINDS if k != "weighted"],
+    ],
+)
+def test_elasticities_are_differences_of_probabilities(results, variable):
+    found = results().elasticities(variable).table.estimate.unstack(sort=False)
+    for alternative in ("bus", "car"):
+        np.testing.assert_allclose(
+            found[alternative], by_differences(results(), variable, alternative), rtol=1e-6, atol=1e-10
+        )
+
+
+@pytest.mark.parametrize("formula", ["by alternative", "ratio", "functions"])
+def test_elasticities_in_a_variable_of_the_situation(formula):
+    results = conditional(formula)
+    found = results.elasticities("income").table.estimate
+    np.testing.assert_allclose(found, by_differences(results, "income", None), rtol=1e-6, atol=1e-10)
+
+
+@pytest.mark.parametrize("kind", ["conditional", "nested", "scaled", "lognormal", "wtp"])
+def test_errors_of_elasticities_are_those_of_a_numerical_jacobian(kind):
+    results = fitted(kind)
+    np.testing.assert_allclose(
+        results.elasticities("cost").se,
+        numerical_se(results, lambda r: r.elasticities("cost").values),
+        rtol=1e-5,
+    )
+    first = results.model.design.data.select(results.model.design.data.labels < 4)
+    each = results.elasticities("time", data=first, at="situations")
+    function = lambda r: r.elasticities("time", data=first, at="situations").estimate.to_numpy()  # noqa: E731
+    np.testing.assert_allclose(each["std err"], numerical_se(results, function), rtol=1e-5)
+
+
+def test_elasticities_at_situations_are_those_of_the_textbook():
+    results = conditional("plain")
+    found = results.elasticities("cost", "car", at="situations").estimate
+    P, b = results.probabilities(), results.params["cost"]
+    cost = trips().pivot(index="trip", columns="mode", values="cost")
+    car = cost.car.dropna().index
+    np.testing.assert_allclose(
+        found.xs("car", level="alternative").to_numpy(), (b * cost.car * (1 - P.car)).loc[car], rtol=1e-12
+    )
+    np.testing.assert_allclose(
+        found.xs("bus", level="alternative").to_numpy(), (-b * cost.car * P.car)[car], rtol=1e-12
+    )
+
+
+@pytest.mark.parametrize(
+    ("call", "message"),
+    [
+        (lambda r: r.elasticities("costs"), "Did you mean 'cost'"),
+        (lambda r: r.elasticities("distance"), "no coefficient multiplies 'distance'"),
+        (lambda r: r.elasticities("cost", "cars"), "Did you mean 'car'"),
+        (lambda r: r.elasticities("income", "car"), "variable of the situation"),
+        (lambda r: r.elasticities("cost", at="mean"), "aggregate, situations"),
+        (lambda r: r.counterfactual(), "what changes"),
+        (lambda r: r.counterfactual(trips(), without="bus"), "not both"),
+        (lambda r: r.counterfactual(price=2.0), "Unknown column 'price'"),
+        (lambda r: r.counterfactual(without="tram"), "Unknown alternative 'tram'"),
+        (lambda r: r.shares(alpha=1.5), "alpha=1.5"),
+        (lambda r: r.shares(weights=np.ones(3)), "weights has 3 values"),
+        (lambda r: r.shares(available=np.ones((2, 2))), "goes with an array"),
+        (lambda r: r.probabilities(trips().drop(columns="cost")), "cost"),
+        (lambda r: r.probabilities(trips().replace({"mode": {"car": "tram"}})), "did not know: 'tram'"),
+    ],
+)
+def test_what_cannot_be_is_said(call, message):
+    with pytest.raises(tm.TorchmleError, match=message):
+        call(fitted("conditional"))
+
+
+def test_levels_and_jumps_have_no_elasticity():
+    table = trips().assign(fast=lambda d: d.time < 20)
+    results = tm.ConditionalLogit.from_formula("chosen ~ fast + cost + I(time > 30)", table, **KEYS).fit()
+    with pytest.raises(tm.OptionError, match="has levels"):
+        results.elasticities("fast")
+    with pytest.raises(tm.OptionError, match="inside a comparison"):
+        results.elasticities("time")
+    for kind, variable, where in (("means", "income", "means"), ("scaled", "distance", "scale")):
+        with pytest.raises(tm.OptionError, match=where):
+            fitted(kind).elasticities(variable)
+
+
+def test_without_a_maximum_there_are_estimates_and_no_errors():
+    model = tm.ConditionalLogit.from_formula("chosen ~ time + cost", trips(), **KEYS)
+    with pytest.warns(tm.ConvergenceWarning):
+        results = model.fit(maxiter=1)
+    for found in (results.shares(), results.elasticities("cost"), results.counterfactual(without="bus").change):
+        assert np.isfinite(found.values).all()
+        assert np.isnan(found.se).all()
+        assert "No errors" in str(found)

@@ -15,7 +15,7 @@ from torch import Tensor
 from ..data.absent import need_rows
 from ..data.batch import ModelData
 from ..data.design import Design
-from ..data.formula import levels_in, materialise, names_in, names_in_steps
+from ..data.formula import Formulas, levels_in, materialise, names_in, names_in_steps
 from ..data.frames import as_frame, column_names, prepare, take_column, take_columns
 from ..data.vectors import FloatArray
 from ..errors import DataWarning, OptionError, unheard
@@ -137,11 +137,7 @@ class Sheet:
     def is_linear(self, name: str) -> bool:
         """Return whether a variable stands for itself in every term, with no function around it."""
         formulas = self.data.formulas
-        return formulas is None or not any(
-            name in names_in(term, list(self.frame.columns)) and name not in _plain_factors(term)
-            for part in formulas.parts.values()
-            for term in part.formula
-        )
+        return formulas is None or stands_alone(formulas, name, list(self.frame.columns))
 
     def columns(self, frame: pd.DataFrame, names: Iterable[str]) -> dict[str, tuple[list[int], FloatArray]]:
         """Return the columns with some variables in them, by position, for (changed) rows of the sheet."""
@@ -187,6 +183,15 @@ class Sheet:
         """Yield the row ranges in which designs are built."""
         for a in range(0, len(self.frame), CHUNK):
             yield slice(a, min(a + CHUNK, len(self.frame)))
+
+
+def stands_alone(formulas: Formulas, name: str, columns: list[str]) -> bool:
+    """Return whether a variable stands for itself in every term of some formulas, with no function around it."""
+    return not any(
+        name in names_in(term, columns) and name not in _plain_factors(term)
+        for part in formulas.parts.values()
+        for term in part.formula
+    )
 
 
 def _plain_factors(term: Any) -> set[str]:

@@ -5,16 +5,15 @@ No parameter is involved, so what is computed from these slopes has exact deriva
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, Protocol
 
 import numpy as np
 import pandas as pd
 
 from ..data.vectors import FloatArray
 from ..errors import FormulaError, OptionError
-from .sheet import Sheet
 
 CENTRAL = ((-2, 1 / 12), (-1, -8 / 12), (1, 8 / 12), (2, -1 / 12))
 """Nodes and weights of a first derivative, exact for polynomials of degree four."""
@@ -35,6 +34,26 @@ Columns = dict[str, tuple[list[int], FloatArray]]
 """By predictor: positions of columns, and something of each row for each of these."""
 
 
+class Evaluable(Protocol):
+    """Be the user's rows, of which a design can be made again with a variable changed (:class:`Sheet`)."""
+
+    @property
+    def frame(self) -> pd.DataFrame:
+        """Return the rows."""
+
+    def is_linear(self, name: str) -> bool:
+        """Return whether a variable stands for itself in every term."""
+
+    def columns(self, frame: pd.DataFrame, names: Iterable[str]) -> dict[str, tuple[list[int], FloatArray]]:
+        """Return the columns with some variables in them, by position, for changed rows."""
+
+    def stepped(self, name: str) -> dict[str, set[int]]:
+        """Return the columns in which a variable stands inside a comparison."""
+
+    def need_finite(self, key: str, positions: list[int], values: FloatArray) -> None:
+        """Refuse columns that are no numbers."""
+
+
 @dataclass(frozen=True)
 class Slopes:
     """Hold the derivatives of the columns by row, and whether every one of them exists."""
@@ -43,7 +62,7 @@ class Slopes:
     smooth: bool
 
 
-def slopes(sheet: Sheet, frame: pd.DataFrame, name: str) -> Slopes:
+def slopes(sheet: Evaluable, frame: pd.DataFrame, name: str) -> Slopes:
     """Return the derivatives of all columns with a variable in them, for (changed) rows of the sheet.
 
     A variable that stands for itself has the difference of the columns at 1 and 0. Others have finite differences by
@@ -69,7 +88,7 @@ def slopes(sheet: Sheet, frame: pd.DataFrame, name: str) -> Slopes:
 class _Around:
     """Evaluate the columns around the values of a variable."""
 
-    def __init__(self, sheet: Sheet, frame: pd.DataFrame, name: str) -> None:
+    def __init__(self, sheet: Evaluable, frame: pd.DataFrame, name: str) -> None:
         self.sheet, self.frame, self.name = sheet, frame, name
         whole = sheet.frame[name].to_numpy(dtype=np.float64)
         self.x = frame[name].to_numpy(dtype=np.float64)

@@ -119,3 +119,46 @@ class ChoiceResults(Results):
 
         with engine():
             return counterfactual(self, data, versus, without, changes, weights, alpha)
+
+    def elasticities(
+        self,
+        variable: str,
+        alternative: Any = None,
+        *,
+        data: Any = None,
+        at: str = "aggregate",
+        weights: Any = None,
+        alpha: float = 0.05,
+    ) -> Quantities | pd.DataFrame:
+        """Return own and cross elasticities of choices with respect to a column of the data.
+
+        ``E_ji = sum_n w_n x_ni dP_nj/dx_ni / sum_n w_n P_nj``: the elasticity of the share of j as the column
+        changes by one per cent in the rows of i, which is the average of ``dlog P_nj / dlog x_ni`` weighted by probabilities
+        (sample enumeration; Train 2009, sections 2.6 and 3.6; Ben-Akiva and Lerman 1985, section 5.5). The derivative
+        goes through the formula: with ``cost + I(cost**2) + cost:income`` through all three.
+
+        Parameters
+        ----------
+        variable : a numeric column; one that belongs to the situation (income) moves all alternatives at once.
+        alternative : the i whose column changes; each in turn by default.
+        data : as in :meth:`probabilities`.
+        at : ``"aggregate"``, or ``"situations"`` for a frame of ``dlog P_nj / dlog x_ni`` with errors.
+        weights, alpha : as in :meth:`shares`.
+
+        Raises
+        ------
+        OptionError
+            For columns that move nothing, or have levels or jumps, and for unknown alternatives.
+
+        Examples
+        --------
+        >>> import torchmle as tm
+        >>> model = tm.ConditionalLogit.from_formula("chosen ~ time + cost", tm.datasets.load("trips"),
+        ...                                          alternatives="mode", situations="trip", base="bus")
+        >>> model.fit().elasticities("cost", "car").table.estimate.round(2).tolist()
+        [0.39, 0.36, 0.32, -0.6]
+        """
+        from .elasticity import elasticities
+
+        with engine():
+            return elasticities(self, variable, alternative, data, at, weights, alpha)
