@@ -200,3 +200,8 @@ def test_a_new_process_reads_the_file(tmp_path):
     shown = subprocess.run([sys.executable, "-c", FRESH, tmp_path / "a"], capture_output=True, text=True, check=True)
     expected = f"ChoiceResults {[float(v).hex() for v in res.bse]} {round(res.llf, 9)} {res.model.alternatives}"
     assert shown.stdout.strip() == expected
+
+
+def test_what_needs_a_number_as_response_says_so():
+    with pytest.raises(tm.UndefinedStatisticError, match="kind='pairs'"):
+        CASES["conditional"].build().fit().bootstrap(20, kind="parametric", seed=1)

@@ -365,6 +365,12 @@ class ChoiceModel(GenericLikelihoodModel):
             return pd.Series(labels[drawn[0]], index=index, name=self.data.endog_name)
         return pd.DataFrame(labels[np.column_stack(drawn)], index=index)
 
+    def simulate_endog(self, *etas: Tensor, generator: torch.Generator) -> Tensor:
+        """Raise: a choice is no number."""
+        raise UndefinedStatisticError(
+            "A choice is no number: draw choices with simulate(), and resample situations or persons: kind='pairs'."
+        )
+
     # ---- fit and results
 
     def _fit(self, request: FitRequest) -> ChoiceResults:
