@@ -38,12 +38,25 @@ class Stack:
 
 
 class Replicates(ABC):
-    """Evaluate replicates; a subclass says how one block of rows is evaluated."""
+    """Evaluate replicates."""
 
     rows: int
-    params: int
     device: torch.device
     dtype: torch.dtype
+
+    @abstractmethod
+    def evaluate(self, working: Tensor, weights: Tensor | None, endog: Tensor | None, order: int) -> Stack:
+        """Return the sums over all rows at the points (R, K), a point a replicate."""
+
+    @abstractmethod
+    def shared(self, working: Tensor, weights: Tensor) -> Stack:
+        """Return the sums of replicates that differ in their weights only, at one point (K,)."""
+
+
+class BlockedReplicates(Replicates):
+    """Evaluate replicates by blocks of rows; a subclass says how one is evaluated."""
+
+    params: int
 
     @abstractmethod
     def block(self, working: Tensor, rows: slice, weights: Tensor | None, endog: Tensor | None, order: int) -> Stack:
@@ -98,7 +111,7 @@ class Replicates(ABC):
             yield slice(start, min(start + ROWS, self.rows))
 
 
-class PredictorReplicates(Replicates):
+class PredictorReplicates(BlockedReplicates):
     """Evaluate replicates of a log-likelihood of linear predictors.
 
     A predictor that is a constant enters as (R, 1): the sum over its rows is left to autograd.

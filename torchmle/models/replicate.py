@@ -14,8 +14,9 @@ from torch import Tensor
 from ..errors import ConvergenceWarning, DataError, DataWarning, TorchmleError, unheard
 from ..loglik.leastsquares import LeastSquares, solve
 from ..loglik.lifting import LiftedObjective, tolerance
-from ..loglik.lifting_many import lifted_replicates
+from ..loglik.looped import LoopedReplicates
 from ..loglik.objective import Objective
+from ..loglik.opaque import OpaqueObjective
 from ..loglik.predictor import Predictor, PredictorObjective
 from ..loglik.replicates import PredictorReplicates, Replicates, Stack, StackedDensity
 from ..optim.base import Options, Status
@@ -93,9 +94,9 @@ def replicated(source: Estimates) -> Replicated:
         if source.fit.root is not None:
             return Replicated(source, objective, None, "the columns are ill-conditioned")
         return Replicated(source, objective, _least_squares(objective))
-    why = "its likelihood cannot be lifted"
+    why = "its likelihood gives its sum only"
     for replicates in _candidates(source, objective):
-        if _model(source).ready_made:
+        if _model(source).ready_made or isinstance(replicates, LoopedReplicates):
             return Replicated(source, objective, replicates)
         gap = _gap(source, objective, replicates)
         if gap <= tolerance(objective.dtype):
@@ -108,10 +109,9 @@ def _candidates(source: Estimates, objective: Objective) -> Iterator[Replicates]
     if isinstance(objective, PredictorObjective):
         for density in (broadcast_density(_model(source)), repeated_density(_model(source))):
             yield PredictorReplicates(objective.predictors, density)
-    elif isinstance(objective, LiftedObjective):
-        found = lifted_replicates(objective, source.fit.map.working(source.fit.gamma))
-        if found is not None:
-            yield found
+    elif objective.separable:
+        plan = Replicated(source, objective, None)
+        yield LoopedReplicates(objective, lambda endog: with_response(plan, endog))
 
 
 def _least_squares(objective: LeastSquares) -> PredictorReplicates:
@@ -373,4 +373,6 @@ def with_response(plan: Replicated, endog: Tensor) -> Objective:
     made = model.make_objective(plan.map)
     if not isinstance(made, type(objective)) and not isinstance(objective, type(made)):
         raise DataError("another response changes the kind of the likelihood.")
+    if isinstance(objective, LiftedObjective) and isinstance(made, OpaqueObjective):
+        return LiftedObjective(**made.parts())
     return made
