@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 import weakref
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from typing import Any
 
@@ -107,7 +107,6 @@ class MixedLogit(ChoiceModel):
         self._components, self._features = components, features
         _, self.extra_params, self.laws = lay_out(self.randomness)
         self.persons = torch.arange(len(self.ends), device="cpu")
-        self._known_points: Callable[[], PersonDraws | None] = lambda: None
         said = f"Simulated: {self.draws.describe()}; {len(self.ends)} persons."
         self.data = replace(self.data, notes=(*self.data.notes, said))
         return kept
@@ -217,13 +216,14 @@ class MixedLogit(ChoiceModel):
 
     def _points(self) -> PersonDraws:
         """Return the draws; while an objective has them, others share them."""
-        known = self._known_points()
+        held = _POINTS.get(self)
+        known = None if held is None else held()
         where = (self.X.device, self.X.dtype)
         if known is not None and known.persons is self.persons and (known.device, known.dtype) == where:
             return known
         room = int(self.memory * 1e9)
         points = PersonDraws(self.draws, self.persons, self.laws, *where, room)
-        self._known_points = weakref.ref(points)
+        _POINTS[self] = weakref.ref(points)
         return points
 
     def make_map(self, names: Sequence[str], units: Units = "scaled") -> ParamMap:
@@ -295,6 +295,10 @@ class MixedLogit(ChoiceModel):
             return found
         again = super()._fit(replace(request, start_params=flipped, resume=None))
         return again if again.converged or not found.converged else found
+
+
+_POINTS: weakref.WeakKeyDictionary[MixedLogit, weakref.ref[PersonDraws]] = weakref.WeakKeyDictionary()
+"""Draws in use by objectives of a model; they stand here as neither a file nor a pickle should hold them."""
 
 
 def _read_draws(given: Any) -> Draws:
