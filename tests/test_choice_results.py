@@ -280,3 +280,202 @@ def test_without_a_maximum_there_are_estimates_and_no_errors():
         assert np.isfinite(found.values).all()
         assert np.isnan(found.se).all()
         assert "No errors" in str(found)
+
+
+# ---- random coefficients and what attributes are worth
+
+
+@functools.cache
+def mixed(kind: str) -> tm.ChoiceResults:
+    options: dict[str, Any] = {
+        "normal": {"random": {"time": "normal", "cost": "normal"}, "correlated": True},
+        "lognormal": {"random": {"time": "normal", "cost": "-lognormal"}, "correlated": True},
+        "apart": {"random": {"time": "triangular", "cost": "-lognormal"}},
+        "truncated": {"random": {"time": "-truncated_normal"}},
+        "uniform": {"random": {"time": "uniform", "cost": "uniform"}},
+        "johnson": {"random": {"time": ("johnson_sb", -0.3, 0.0)}},
+        "means": {
+            "random": {"time": "normal", "cost": "-lognormal"},
+            "means": {"time": "~ income", "cost": "~ income"},
+        },
+        "generalized": {"random": {"time": "normal"}, "generalized": True},
+        "wtp": {"random": {"time": "normal", "cost": "lognormal"}, "space": "wtp", "price": "cost"},
+    }[kind]
+    table = trips()
+    m = tm.MixedLogit.from_formula("chosen ~ time + cost", table, persons="person", draws=DRAWS, **KEYS, **options)
+    start = {
+        "normal": {"time": -0.1, "cost": -0.3, "chol:time:time": 0.04, "chol:cost:time": 0.05, "chol:cost:cost": 0.1},
+        "lognormal": {"time": -0.1, "cost": -1.2, "chol:time:time": 0.04, "chol:cost:time": 0.3, "chol:cost:cost": 0.4},
+        "apart": {"time": -0.1, "cost": -1.2, "spread:time": 0.13, "sd:cost": 0.4},
+        "truncated": {"time": 0.05, "sd:time": 0.06},
+        "uniform": {"time": -0.1, "cost": -0.4, "spread:time": 0.15, "spread:cost": 0.2},
+        "johnson": {"time": 0.3, "sd:time": 0.8, "cost": -0.3},
+        "means": {"time": -0.1, "cost": -1.2, "sd:time": 0.05, "sd:cost": 0.3, "mean:time:income": 1e-3},
+        "generalized": {"time": -0.1, "cost": -0.3, "sd:time": 0.05, "tau": 0.5, "gamma": 0.4},
+        "wtp": {"time": -0.3, "cost": -1.2, "sd:time": 0.2, "sd:cost": 0.4},
+    }[kind]
+    start |= {"mean:cost:income": -5e-3} if kind == "means" else {}
+    free = {**dict.fromkeys(m.param_names, 0.0), **start}
+    return m.fit(free, maxiter=200) if kind in ("normal", "lognormal", "truncated") else _pinned(m, free)
+
+
+def _pinned(m: tm.MixedLogit, values: dict[str, float]) -> tm.ChoiceResults:
+    """Return results at a chosen point with the covariance of a fit nearby, so that every law is well inside."""
+    import dataclasses
+
+    import torch
+
+    results = m.fit(fixed={n: v for n, v in values.items() if not n.startswith("asc_")})
+    pmap = m.make_map(m.param_names, "raw")
+    V = torch.diag(torch.tensor([(0.05 * abs(values[n]) + 1e-4) ** 2 for n in m.param_names]).double())
+    theta = torch.tensor([results.params[n] for n in m.param_names])
+    covariance = dataclasses.replace(results.inference.covariance, matrix=V)
+    return dataclasses.replace(
+        results,
+        fit=dataclasses.replace(results.fit, map=pmap, gamma=pmap.gamma(theta)),
+        inference=dataclasses.replace(results.inference, covariance=covariance),
+    )
+
+
+MIXED = ("normal", "lognormal", "apart", "truncated", "uniform", "johnson", "means", "generalized", "wtp")
+
+
+def drawn_coefficients(results: tm.ChoiceResults, number: int = 40_000) -> dict[str, np.ndarray]:
+    """Return many draws of the coefficients of each person, by numpy and by the definition of the laws."""
+    m, p = results.model, results.params
+    rng = np.random.default_rng(0)
+    persons = m.design.data.frame.groupby("person", sort=False).income.first().to_numpy()
+    income = rng.choice(persons, number) if "mean:time:income" in p else 0.0
+    z = {"time": rng.normal(size=number), "cost": rng.normal(size=number)}
+    u = {"time": rng.random(number), "cost": rng.random(number)}
+    out = {}
+    for name, law in m.randomness.laws.items():
+        mean = p[name] + income * p.get(f"mean:{name}:income", 0.0)
+        if f"chol:{name}:time" in p:
+            dev = p[f"chol:{name}:time"] * z["time"] + p.get(f"chol:{name}:cost", 0.0) * z["cost"]
+        elif f"sd:{name}" in p:
+            dev = p[f"sd:{name}"] * z[name]
+        elif law.name == "triangular":
+            dev = p[f"spread:{name}"] * rng.triangular(-1, 0, 1, number)
+        else:
+            dev = p[f"spread:{name}"] * (2 * u[name] - 1)
+        if law.name == "lognormal":
+            out[name] = law.sign * np.exp(mean + dev)
+        elif law.name == "johnson_sb":
+            out[name] = law.low + (law.high - law.low) / (1 + np.exp(-mean - dev))
+        elif law.name == "truncated_normal":
+            from scipy import stats
+
+            below = stats.norm.cdf(-mean / p[f"sd:{name}"])
+            out[name] = law.sign * (mean + p[f"sd:{name}"] * stats.norm.ppf(below + u[name] * (1 - below)))
+        elif "tau" in p:
+            s = np.exp(p["tau"] * rng.normal(size=number) - p["tau"] ** 2 / 2)
+            out[name] = s * mean + (p["gamma"] + s * (1 - p["gamma"])) * dev
+        else:
+            out[name] = mean + dev
+    return out
+
+
+@pytest.mark.parametrize("kind", MIXED)
+def test_laws_of_coefficients_are_those_of_draws_from_them(kind):
+    results = mixed(kind)
+    found = results.random_coefficients().table.estimate.unstack(sort=False)
+    for name, values in drawn_coefficients(results).items():
+        size, sd = len(values), values.std()
+        # five standard errors of the simulated mean, median, standard deviation and share
+        assert abs(found.loc[name, "mean"] - values.mean()) < 5 * sd / size**0.5
+        near = np.quantile(values, [0.5 - 2.5 / size**0.5, 0.5 + 2.5 / size**0.5])
+        assert near[0] <= found.loc[name, "median"] <= near[1]
+        fourth = ((values - values.mean()) ** 4).mean() / sd**4
+        assert abs(found.loc[name, "sd"] / sd - 1) < 5 * ((fourth - 1) / 4 / size) ** 0.5
+        assert abs(found.loc[name, "share positive"] - (values > 0).mean()) < 2.5 / size**0.5
+
+
+@pytest.mark.parametrize("kind", MIXED)
+def test_errors_of_laws_are_those_of_a_numerical_jacobian(kind):
+    results = mixed(kind)
+    np.testing.assert_allclose(
+        results.random_coefficients().se,
+        numerical_se(results, lambda r: r.random_coefficients().values),
+        rtol=1e-5,
+        atol=1e-9,
+    )
+    if kind != "generalized":
+        np.testing.assert_allclose(
+            results.spread().se, numerical_se(results, lambda r: r.spread().values), rtol=1e-5, atol=1e-12
+        )
+
+
+def test_spreads_and_correlations_are_those_of_the_cholesky_factor():
+    results = mixed("normal")
+    p = results.params
+    L = np.array([[p["chol:time:time"], 0.0], [p["chol:cost:time"], p["chol:cost:cost"]]])
+    V = L @ L.T
+    sds = np.sqrt(np.diag(V))
+    expected = [*sds, V[0, 1] / sds.prod()]
+    np.testing.assert_allclose(results.spread().values, expected, rtol=1e-12)
+
+
+@pytest.mark.parametrize("kind", ["lognormal", "apart", "means", "wtp", "truncated", "johnson"])
+def test_worth_in_a_mixed_logit_is_the_law_of_the_ratio(kind):
+    results = mixed(kind)
+    drawn = drawn_coefficients(results)
+    price = drawn.get("cost", results.params["cost"])
+    ratio = drawn["time"] if kind == "wtp" else -drawn["time"] / price
+    found = results.wtp("time", "cost").table.estimate.droplevel(0)
+    assert abs(found["mean"] - ratio.mean()) < 5 * ratio.std() / len(ratio) ** 0.5
+    fourth = ((ratio - ratio.mean()) ** 4).mean() / ratio.std() ** 4
+    assert abs(found["sd"] / ratio.std() - 1) < 5 * ((fourth - 1) / 4 / len(ratio)) ** 0.5
+    np.testing.assert_allclose(
+        results.wtp("time", "cost").se, numerical_se(results, lambda r: r.wtp("time", "cost").values), rtol=1e-5
+    )
+
+
+def test_worth_by_delta_krinsky_robb_and_fieller():
+    results = conditional("plain")
+    b = results.params[["time", "cost"]].to_numpy()
+    V = results.cov_params().loc[["time", "cost"], ["time", "cost"]].to_numpy()
+    found = results.wtp("time", "cost")
+    g = np.array([-1 / b[1], b[0] / b[1] ** 2])
+    np.testing.assert_allclose(found.values, -b[0] / b[1], rtol=1e-14)
+    np.testing.assert_allclose(found.se, np.sqrt(g @ V @ g), rtol=1e-12)
+    low, high = results.wtp("time", "cost", method="fieller").conf_int()[0]
+    for w in (low, high):  # at the ends the test of b_time + w b_cost = 0 is just at its critical value
+        z = (b[0] + w * b[1]) / np.sqrt(V[0, 0] + 2 * w * V[0, 1] + w**2 * V[1, 1])
+        np.testing.assert_allclose(abs(z), 1.959963984540054, rtol=1e-9)
+    drawn = np.random.default_rng(0).multivariate_normal(b, V, size=200_000)
+    exact = np.quantile(-drawn[:, 0] / drawn[:, 1], [0.025, 0.975])
+    robb = results.wtp("time", "cost", method="krinsky_robb", draws=20_000, seed=3).conf_int()[0]
+    np.testing.assert_allclose(robb, exact, atol=0.05 * found.se[0])  # four errors of quantiles of 20,000 draws
+    again = results.wtp("time", "cost", method="krinsky_robb", draws=20_000, seed=3).conf_int()[0]
+    assert (robb == again).all()
+
+
+def test_fieller_says_where_the_price_is_not_told_from_zero():
+    few = trips()[lambda d: d.trip <= 40]
+    results = tm.ConditionalLogit.from_formula("chosen ~ time + cost", few, **KEYS).fit()
+    assert abs(results.tvalues["cost"]) < 1.9
+    found = results.wtp("time", "cost", method="fieller")
+    assert np.isinf(found.conf_int()).all()
+    assert "not told from zero" in str(found)
+
+
+@pytest.mark.parametrize(
+    ("call", "message"),
+    [
+        (lambda: mixed("normal").wtp("time", "cost"), "no mean and no variance"),
+        (lambda: mixed("generalized").wtp("time", "cost"), "scale of a person"),
+        (lambda: mixed("wtp").wtp("cost", "time"), "price='cost'"),
+        (lambda: mixed("lognormal").wtp("time", "cost", method="fieller"), "krinsky_robb"),
+        (lambda: conditional("functions").wtp("time", "cost"), "also stands in"),
+        (lambda: conditional("plain").wtp("tme", "cost"), "Did you mean 'time'"),
+        (lambda: conditional("plain").wtp("time", "cost", method="fiellers"), "Did you mean 'fieller'"),
+        (lambda: conditional("plain").wtp("time", "cost", draws=10), "draws=10"),
+        (lambda: conditional("plain").wtp("cost", "cost"), "the price itself"),
+        (lambda: conditional("plain").random_coefficients(), "has none"),
+        (lambda: conditional("plain").spread(), "has none"),
+    ],
+)
+def test_worth_that_cannot_be_is_refused(call, message):
+    with pytest.raises(tm.TorchmleError, match=message):
+        call()

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
@@ -133,7 +134,7 @@ class ChoiceResults(Results):
         """Return own and cross elasticities of choices with respect to a column of the data.
 
         ``E_ji = sum_n w_n x_ni dP_nj/dx_ni / sum_n w_n P_nj``: the elasticity of the share of j as the column
-        changes by one per cent in the rows of i, which is the average of ``dlog P_nj / dlog x_ni`` weighted by probabilities
+        changes by one per cent in the rows of i, the average of ``dlog P_nj / dlog x_ni`` weighted by probabilities
         (sample enumeration; Train 2009, sections 2.6 and 3.6; Ben-Akiva and Lerman 1985, section 5.5). The derivative
         goes through the formula: with ``cost + I(cost**2) + cost:income`` through all three.
 
@@ -156,9 +157,108 @@ class ChoiceResults(Results):
         >>> model = tm.ConditionalLogit.from_formula("chosen ~ time + cost", tm.datasets.load("trips"),
         ...                                          alternatives="mode", situations="trip", base="bus")
         >>> model.fit().elasticities("cost", "car").table.estimate.round(2).tolist()
-        [0.39, 0.36, 0.32, -0.6]
+        [0.43, 0.4, 0.35, -0.66]
         """
         from .elasticity import elasticities
 
         with engine():
             return elasticities(self, variable, alternative, data, at, weights, alpha)
+
+    # ---- valuations and random coefficients
+
+    def wtp(
+        self,
+        attributes: str | Sequence[str],
+        price: str,
+        *,
+        method: str = "delta",
+        alpha: float = 0.05,
+        draws: int = 5_000,
+        seed: int = 0,
+    ) -> Quantities:
+        """Return what one more unit of an attribute is worth in units of the price: ``-b / b_price``.
+
+        It is negative for what people would pay to avoid, such as time. In a mixed logit it is a distribution over
+        persons: its mean, median and standard deviation; in willingness-to-pay space it is the coefficient itself.
+
+        Parameters
+        ----------
+        attributes, price : names of coefficients.
+        method : ``"delta"``; ``"krinsky_robb"``, percentiles over ``draws`` of the parameters from their normal law
+            with a ``seed``; ``"fieller"``, the ratios of two parameters that a test does not reject, which may be
+            unbounded where the price coefficient is not told from zero.
+        alpha : one minus the level.
+
+        Raises
+        ------
+        OptionError
+            For unknown names, and where an attribute enters by several columns (``time + time:income``).
+        UndefinedStatisticError
+            If the price coefficient has a law with mass around zero (normal), so that ratios to it have no mean; if
+            ``"fieller"`` is asked for what is no ratio of two parameters.
+
+        Examples
+        --------
+        >>> import torchmle as tm
+        >>> model = tm.ConditionalLogit.from_formula("chosen ~ time + cost", tm.datasets.load("trips"),
+        ...                                          alternatives="mode", situations="trip", base="bus")
+        >>> res = model.fit()
+        >>> res.wtp("time", "cost").table.round(3).loc["time"].tolist()
+        [-0.258, 0.037, -0.331, -0.185]
+        >>> res.wtp("time", "cost", method="fieller").conf_int().round(3).tolist()
+        [[-0.354, -0.198]]
+        """
+        from .worth import wtp
+
+        with engine():
+            return wtp(self, attributes, price, method, alpha, draws, seed)
+
+    def random_coefficients(self, *, alpha: float = 0.05) -> Quantities:
+        """Return mean, median, standard deviation and positive share of each random coefficient over persons.
+
+        Of the coefficients themselves, not of the normals under them. Where means depend on person variables it is the
+        law over the persons of the fit; in willingness-to-pay space it is the law of what a unit is worth.
+
+        Raises
+        ------
+        UndefinedStatisticError
+            If the model has no random coefficients.
+
+        Examples
+        --------
+        >>> import torchmle as tm
+        >>> model = tm.MixedLogit.from_formula(
+        ...     "chosen ~ time + cost", tm.datasets.load("trips"), alternatives="mode", situations="trip",
+        ...     persons="person", random={"time": "-lognormal"}, draws=100)
+        >>> model.fit().random_coefficients().table.estimate.round(3).tolist()
+        [-0.087, -0.077, 0.047, 0.0]
+        """
+        from .worth import random_coefficients
+
+        with engine():
+            return random_coefficients(self, alpha)
+
+    def spread(self, *, alpha: float = 0.05) -> Quantities:
+        """Return standard deviations (half ranges of uniform and triangular laws) and correlations, with errors.
+
+        For correlated coefficients they are functions of the Cholesky factor; of lognormal and Johnson SB ones they
+        belong to the normals under them.
+
+        Raises
+        ------
+        UndefinedStatisticError
+            If the model has no random coefficients.
+
+        Examples
+        --------
+        >>> import torchmle as tm
+        >>> model = tm.MixedLogit.from_formula(
+        ...     "chosen ~ time + cost", tm.datasets.load("trips"), alternatives="mode", situations="trip",
+        ...     persons="person", random={"time": "normal", "cost": "normal"}, correlated=True, draws=100)
+        >>> list(model.fit().spread().table.index)
+        ['sd:time', 'sd:cost', 'cor:cost:time']
+        """
+        from .worth import spread
+
+        with engine():
+            return spread(self, alpha)
