@@ -287,18 +287,31 @@ class MixedLogit(ChoiceModel):
     def _fit(self, request: FitRequest) -> ChoiceResults:
         """Fit; where a spread ends negative, go on from its absolute value: with finite draws these are two maxima."""
         found = super()._fit(request)
-        flipped = self.randomness.positive(dict(found.params))
-        if flipped is None or not math.isfinite(found.llf):
-            return found
-        held = set(request.fixed or {})
-        if any(flipped[n] != found.params[n] for n in held):
-            return found
-        again = super()._fit(replace(request, start_params=flipped, resume=None))
-        return again if again.converged or not found.converged else found
+        flipped = self.randomness.positive(dict(found.params)) if found.converged else None
+        if flipped is not None and all(flipped[n] == found.params[n] for n in request.fixed or {}):
+            again = super()._fit(replace(request, start_params=flipped, resume=None))
+            found = again if again.converged else found
+        return _with_edges(found)
 
 
 _POINTS: weakref.WeakKeyDictionary[MixedLogit, weakref.ref[PersonDraws]] = weakref.WeakKeyDictionary()
 """Draws in use by objectives of a model; they stand here as neither a file nor a pickle should hold them."""
+
+
+def _with_edges(results: ChoiceResults) -> ChoiceResults:
+    """Return results that say which spreads are not told from zero, where their z has not its usual law."""
+    if not results.converged:
+        return results
+    fixed = {results.names[i] for i in results.fit.map.fixed}
+    spreads = [n for n in results.names if n.startswith(("sd:", "spread:")) and n not in fixed]
+    flat = [n for n in spreads if abs(results.params[n]) < 1.645 * results.bse[n]]
+    if not flat:
+        return results
+    note = (
+        f"Not told from zero: {', '.join(flat)}. Zero is the edge of their range, where z and p have not their usual "
+        "law; compare with a fit that holds one at zero by boundary_test()."
+    )
+    return replace(results, fit=replace(results.fit, notes=(*results.fit.notes, note)))
 
 
 def _read_draws(given: Any) -> Draws:
