@@ -48,6 +48,8 @@ if TYPE_CHECKING:  # what __getattr__ loads, for type checkers
     from .models.linear import WLS as WLS
     from .models.load import load as load
     from .models.many import fit_many as fit_many
+    from .models.multinomial import MNLogit as MNLogit
+    from .models.multinomial_results import MNLogitResults as MNLogitResults
     from .models.predictors import LinearPredictorModel as LinearPredictorModel
     from .models.replay import replay as replay
     from .models.request import FitOptions as FitOptions
@@ -76,6 +78,8 @@ _HOME = {
     "models.linear": ("OLS", "WLS"),
     "models.binary": ("Logit", "Probit"),
     "models.count": ("Poisson", "NegativeBinomial"),
+    "models.multinomial": ("MNLogit",),
+    "models.multinomial_results": ("MNLogitResults",),
     "models.base": ("GenericLikelihoodModel",),
     "models.predictors": ("LinearPredictorModel",),
     "models.function": ("likelihood", "FunctionModel"),

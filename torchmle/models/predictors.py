@@ -172,9 +172,9 @@ class LinearPredictorModel(GenericLikelihoodModel):
                 naturals[len(links)] = natural
             links += list(design.terms) if j == 0 and natural is None else [f"{name}:{t}" for t in design.terms]
         links = [naturals[0].name if i == 0 and 0 in naturals else n for i, n in enumerate(links)]
-        shifts = tuple(_shift(design, units) for design in designs.values())
+        shifts = tuple(shift_of(design, units) for design in designs.values())
         scales = [torch.ones_like(d.scale) if units == "raw" else d.scale for d in designs.values()]
-        uncentre = _uncentre(list(designs.values()), shifts)
+        uncentre = uncentre_of(list(designs.values()), shifts)
         return ParamMap(tuple(names), tuple(links), torch.cat(scales), uncentre, naturals, shifts=shifts)
 
     def make_objective(self, pmap: ParamMap) -> PredictorObjective:
@@ -285,14 +285,14 @@ class LinearPredictorModel(GenericLikelihoodModel):
         raise OptionError(unknown("which", which, dict.fromkeys(["mean", "linear", *names])))
 
 
-def _shift(design: Design, units: Units) -> Tensor | None:
+def shift_of(design: Design, units: Units) -> Tensor | None:
     """Return what is taken off the columns in every chunk: all means for first-order methods, else far ones."""
     if units == "raw" or design.constant is None:
         return None
     return design.means if units == "standardised" else design.shift
 
 
-def _uncentre(designs: Sequence[Design], shifts: Sequence[Tensor | None]) -> Tensor | None:
+def uncentre_of(designs: Sequence[Design], shifts: Sequence[Tensor | None]) -> Tensor | None:
     """Return d link / d working, block by block, or None where nothing is centred."""
     if all(shift is None for shift in shifts):
         return None

@@ -125,9 +125,10 @@ def _built(
     inputs = dict(record.inputs)
     choices = {name: inputs.pop(name, "drop") for name in ("missing", "collinear")}
     options = DataOptions(choices["missing"], choices["collinear"], *resolve_device(record.device, record.dtype))
+    own = {name: inputs.pop(name) for name in cls.own_inputs if name in inputs}
     first, *others = record.formulas
     texts = {name: record.formulas[name] for name in others}
-    return of_table(cls, record.formula, data, first, texts, ExtraInputs(**inputs), options, context)
+    return of_table(cls, record.formula, data, first, texts, ExtraInputs(**inputs), options, context, **own)
 
 
 def _is_array(value: Any) -> bool:

@@ -83,7 +83,7 @@ def describe(model: GenericLikelihoodModel, separation: Separation) -> str:
     """Return the sentence that names separated rows and columns."""
     return (
         f"Separation: {len(separation.rows)} of {model.nobs} rows are predicted perfectly (row "
-        f"{_labels(model, separation.rows)}) by {listing(model.exog_names[j] for j in separation.columns)}."
+        f"{_labels(model, separation.rows)}) by {listing(model.param_names[j] for j in separation.columns)}."
     )
 
 

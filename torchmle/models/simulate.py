@@ -23,6 +23,8 @@ class Simulated:
     """Add to a model: draws of its response, and the methods of results that fit it again."""
 
     data: ModelData
+    own_inputs: tuple[str, ...] = ()
+    """Arguments of the constructor that only this model has, as ``data.given`` names them."""
 
     def simulate_endog(self, *etas: Tensor, generator: torch.Generator) -> Tensor:
         """Return (n,) draws of the response given the linear predictors; override to make ``simulate`` work.

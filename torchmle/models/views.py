@@ -15,6 +15,7 @@ from torch import Tensor
 from ..config import resolve_device
 from ..data.batch import DataOptions, ModelData, from_frame
 from ..data.extras import ExtraInputs
+from ..data.levels import code_response
 from ..errors import DataError, OptionError, collecting_notes, unknown
 from ..workers import engine
 
@@ -36,12 +37,18 @@ def of_table(
     extras: ExtraInputs,
     options: DataOptions,
     context: Mapping[str, Any],
+    **own: Any,
 ) -> M:
-    """Return a model of formulas and a table; see :meth:`GenericLikelihoodModel.from_formula`."""
+    """Return a model of formulas and a table; see :meth:`GenericLikelihoodModel.from_formula`.
+
+    ``own`` are arguments that only this model has.
+    """
     with engine(options.device), collecting_notes() as notes:
+        if cls.response == "categorical":
+            formula, data, own["_labels"] = code_response(formula, data)
         prepared = from_frame(formula, data, first, others, extras, options, context)
     prepared = replace(prepared, notes=tuple(notes))
-    return cls(prepared.endog, next(iter(prepared.designs.values())).X, _data=prepared)
+    return cls(prepared.endog, next(iter(prepared.designs.values())).X, _data=prepared, **own)
 
 
 def refuse_unmasked(model: GenericLikelihoodModel) -> None:

@@ -105,7 +105,7 @@ def _equations(pmap: ParamMap, constraints: Any) -> tuple[list[Tensor], list[Ten
     values: list[Tensor] = []
     for text in texts:
         try:
-            plain = re.sub(r"=\s*([+-])", r"= 0 \1", text)  # formulaic reads "= -" as one operator
+            plain = re.sub(r"=\s*([+-])", r"= 0 \1", _quoted(text, pmap.names))  # formulaic reads "= -" as one operator
             read = LinearConstraints.from_spec(plain, variable_names=list(pmap.names))
         except KeyError as error:
             raise OptionError(unknown(f"parameter in the constraint {text!r}:", error.args[0], pmap.names)) from error
@@ -119,6 +119,15 @@ def _equations(pmap: ParamMap, constraints: Any) -> tuple[list[Tensor], list[Ten
             rows.append(torch.from_numpy(row.copy()))
             values.append(torch.tensor(float(value), dtype=torch.float64, device="cpu"))
     return rows, values
+
+
+def _quoted(text: str, names: Sequence[str]) -> str:
+    """Return the text with backticks around names such as ``car:income``, in which a colon is an operator otherwise."""
+    odd = sorted((n for n in names if re.fullmatch(r"[\w.]+(:[\w.]+)+", n)), key=len, reverse=True)
+    if not odd:
+        return text
+    pattern = rf"`[^`]*`|(?<![\w.:])(?:{'|'.join(map(re.escape, odd))})(?![\w.:])"
+    return re.sub(pattern, lambda m: m[0] if m[0].startswith("`") else f"`{m[0]}`", text)
 
 
 def refuse_blocks(pmap: ParamMap, position: int, what: str) -> None:

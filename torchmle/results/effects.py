@@ -95,11 +95,11 @@ class Margins:
 
         Parameters
         ----------
-        against : ``"first"`` or ``"previous"``. Rows are compared within the same variable and contrast.
+        against : ``"first"`` or ``"previous"``. Rows are compared within the same level, variable and contrast.
         """
         if against not in ("first", "previous"):
             raise OptionError(unknown("against", against, ["first", "previous"]))
-        keys = [c for c in ("variable", "contrast") if c in self.labels]
+        keys = [c for c in ("level", "variable", "contrast") if c in self.labels]
         pairs = []
         for _, rows in self.labels.reset_index(drop=True).groupby(keys, sort=False):
             at = list(rows.index)

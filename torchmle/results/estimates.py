@@ -303,8 +303,8 @@ class Estimates:
     @property
     def prsquared(self) -> float:
         """Return McFadden's pseudo R-squared, ``1 - llf / llnull``."""
-        if self.model.response not in ("binary", "count"):
-            raise UndefinedStatisticError("prsquared is defined for binary and count models only.")
+        if self.model.response not in ("binary", "count", "categorical"):
+            raise UndefinedStatisticError("prsquared is defined for binary, categorical and count models only.")
         return 1 - self.llf / self.llnull
 
     def _series(self, values: Tensor) -> pd.Series:

@@ -46,11 +46,11 @@ def margins(
     at: str | Mapping[str, Any],
     over: str | None,
     kind: str,
-    which: str,
+    which: str | Sequence[str],
     vce: str,
     alpha: float,
 ) -> Margins:
-    """Return averages of effects; see :meth:`Results.margins`."""
+    """Return averages of effects; see :meth:`Results.margins`. Of several predictions, one after the other."""
     for what, value, allowed in (("kind of margins:", kind, KINDS), ("vce", vce, VCE)):
         if value not in allowed:
             raise OptionError(unknown(what, value, allowed))
@@ -61,13 +61,19 @@ def margins(
     if vce == "unconditional":
         check_unconditional(results, typical)
     effects = read_variables(sheet, variables, kind, scenarios[0])
-    return _averages(
-        Plan(results, sheet, effects, typical, scenarios, read_over(sheet, over), kind, which, vce), over, level
-    )
+    outcomes = (which,) if isinstance(which, str) else tuple(which)
+    plan = Plan(results, sheet, effects, typical, scenarios, read_over(sheet, over), kind, "mean", vce)
+    return _averages(plan, over, level, outcomes)
 
 
 def margins_of_columns(
-    results: Estimates, at: str, method: str, atexog: Mapping[Any, float] | None, dummy: bool, count: bool
+    results: Estimates,
+    at: str,
+    method: str,
+    atexog: Mapping[Any, float] | None,
+    dummy: bool,
+    count: bool,
+    outcomes: tuple[str, ...] = ("mean",),
 ) -> Margins:
     """Return averages of effects of the design's columns; see :meth:`Results.get_margeff`."""
     if method not in KINDS[:4]:
@@ -89,8 +95,8 @@ def margins_of_columns(
     effects = tuple(_effect_of_column(v, sheet.frame[v], dummy, count) for v in first)
     groups = (("", np.ones(len(sheet.frame), dtype=bool)),)
     plan = Plan(results, sheet, effects, typical, (held,), groups, method, "mean", "delta")
-    found = _averages(plan, None, 0.05)
-    return replace(found, labels=found.labels[["variable"]])
+    found = _averages(plan, None, 0.05, outcomes)
+    return replace(found, labels=found.labels[[c for c in ("level", "variable") if c in found.labels]])
 
 
 def _column(key: Any, names: list[str]) -> str:
@@ -110,22 +116,24 @@ def _effect_of_column(name: str, column: pd.Series, dummy: bool, count: bool) ->
     return Effect(name, count=whole)
 
 
-def _averages(plan: Plan, over: str | None, alpha: float) -> Margins:
-    """Return the averages that were asked for."""
-    results, cells = plan.results, list(product(plan.scenarios, plan.effects))
-    parts = [_evaluate(plan, scenario, effect) for scenario, effect in cells]
-    labels = [(s, e, g) for s, e in cells for g, _ in plan.groups]
+def _averages(plan: Plan, over: str | None, alpha: float, outcomes: tuple[str, ...]) -> Margins:
+    """Return the averages that were asked for, of each outcome."""
+    results, cells = plan.results, list(product(outcomes, plan.scenarios, plan.effects))
+    parts = [_evaluate(replace(plan, which=outcome), scenario, effect) for outcome, scenario, effect in cells]
+    labels = [(o, s, e, g) for o, s, e in cells for g, _ in plan.groups]
     values, jacobian = torch.cat([p.values for p in parts]), torch.cat([p.jacobian for p in parts])
-    _need_numbers(plan, values, [e for _, e, _ in labels])
+    _need_numbers(plan, values, [e for _, _, e, _ in labels])
     covariance, notes = delta_covariance(results, jacobian)
     if plan.vce == "unconditional":
         rows = np.concatenate([p.rows for p in parts if p.rows is not None], 1)
         masks = [mask for _ in cells for _, mask in plan.groups]
         covariance = unconditional(results, jacobian, plan.sheet.weights, values, rows, masks)
-    rough = sorted({str(e.variable) for p, (_, e) in zip(parts, cells, strict=True) if not p.smooth})
-    how = (plan.kind, plan.which, plan.vce, alpha, results.cov_type, results.use_t, results.df_resid_inference)
+    rough = sorted({str(e.variable) for p, (_, _, e) in zip(parts, cells, strict=True) if not p.smooth})
+    said = outcomes[0] if len(outcomes) == 1 else "mean"
+    how = (plan.kind, said, plan.vce, alpha, results.cov_type, results.use_t, results.df_resid_inference)
     notes = (*_notes(plan), *notes)
-    return Margins(_table(labels, over), values.numpy(), covariance.numpy(), *how, tuple(rough), notes)
+    table = _table(labels, over, len(outcomes) > 1)
+    return Margins(table, values.numpy(), covariance.numpy(), *how, tuple(rough), notes)
 
 
 def _need_numbers(plan: Plan, values: Tensor, effects: Sequence[Effect]) -> None:
@@ -358,11 +366,12 @@ def _whole(values: Tensor, n: int) -> Tensor:
     return values
 
 
-def _table(labels: Sequence[tuple[Scenario, Effect, Any]], over: str | None) -> pd.DataFrame:
+def _table(labels: Sequence[tuple[str, Scenario, Effect, Any]], over: str | None, several: bool) -> pd.DataFrame:
     """Return the columns that say what each row of the table is."""
     rows = []
-    for scenario, effect, group in labels:
-        row: dict[str, Any] = {"variable": effect.variable or "prediction", "contrast": effect.label}
+    for outcome, scenario, effect, group in labels:
+        row: dict[str, Any] = {"level": outcome} if several else {}
+        row |= {"variable": effect.variable or "prediction", "contrast": effect.label}
         if over is not None:
             row[over] = group
         rows.append({**row, **{f"at {k}": v for k, v in scenario.items()}})
