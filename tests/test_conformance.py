@@ -26,6 +26,7 @@ def frame(n: int = 200, seed: int = 1) -> pd.DataFrame:
     latent = 0.5 + x - 0.5 * z + 0.8 * rng.standard_normal(n)
     counts = rng.poisson(np.exp(0.3 + 0.4 * x + 0.2 * z) * rng.gamma(2.0, 0.5, n))
     columns = {"x": x, "z": z, "y": latent, "tobit": latent.clip(0), "count": counts, "w": rng.integers(1, 5, n)}
+    columns["level"] = np.digitize(latent, [-0.3, 0.7]) + 1
     return pd.DataFrame({**columns, "d": (latent > 0).astype(float), "g": np.arange(n) % 40, "t": rng.uniform(1, 3, n)})
 
 
@@ -188,6 +189,22 @@ def exposed(model):
     return lambda p, rng: rng.poisson(model.t.numpy() * np.exp(p[-1] + linear(model, p)))
 
 
+def levels(model):
+    def draw(p, rng):
+        etas = linear_levels(model, p)
+        return np.array(model.levels)[(etas + rng.gumbel(size=etas.shape)).argmax(1)]
+
+    return draw
+
+
+def linear_levels(model, params):
+    """Predictors of the levels in order, zero for the base."""
+    found = np.zeros((model.nobs, len(model.levels)))
+    at = [model.levels.index(level) for level in model.others]
+    found[:, at] = model.exog.numpy() @ params.reshape(len(at), -1).T
+    return found
+
+
 # --- The table ---------------------------------------------------------------------------------------------------
 
 
@@ -259,6 +276,8 @@ CASES = {
     "poisson_exposure": Case(of(tm.Poisson, "count ~ x", exposure="t"), poisson, extreme=690),
     "nb2": Case(of(tm.NegativeBinomial, "count ~ x + z"), nb2, of(OpaqueNB2, "count ~ x + z"), extreme=700),
     "nb2_formula": Case(of(tm.NegativeBinomial, "count ~ x", log_alpha="1 + x")),
+    "multinomial": Case(of(tm.MNLogit, "level ~ x + z"), levels, extreme=700),
+    "multinomial_base": Case(of(tm.MNLogit, "level ~ x + I(1e5 + z)", base=2), levels, extreme=700),
     "tobit": Case(of(Tobit, "tobit ~ x + z"), tobit, of(OpaqueTobit, "tobit ~ x + z"), extreme=40),
     "tobit_heteroskedastic": Case(
         of(Tobit, "tobit ~ x", log_sigma="1 + z"), lambda m: uneven_normal(m, lambda v: v.clip(0)), extreme=40

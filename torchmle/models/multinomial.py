@@ -24,14 +24,12 @@ from ..loglik.separation import Separation, find_separation
 from ..optim.base import OptimResult, Status
 from ..params.map import ParamMap, Units
 from ..results.estimates import Estimates
-from ..workers import engine
 from .base import DATA_KEYWORDS, GenericLikelihoodModel
 from .fitting import run_fit
 from .multinomial_results import MNLogitResults
 from .predictors import shift_of, uncentre_of
 from .request import FitRequest
 from .separated import EXTREME, allowed
-from .simulate import check_count, check_seed
 from .views import Moves, of_table
 
 SAMPLE = 2_000
@@ -309,22 +307,17 @@ class MNLogit(GenericLikelihoodModel):
         etas = X @ B.mT + step[:, None] * (slopes @ B[:, columns].mT)
         return log_softmax_of(etas)[:, position].exp()
 
+    def simulate_endog(self, *etas: Tensor, generator: torch.Generator) -> Tensor:
+        """Return the code of a level for each row, drawn with the probabilities at the parameters."""
+        below = self.probabilities_at(etas[0], self.data).double().cpu().cumsum(1)[:, :-1]
+        u = torch.rand(len(below), 1, generator=generator, dtype=torch.float64, device="cpu")
+        return torch.tensor(self.codes, dtype=torch.float64)[(u > below).sum(1)]
+
     def simulate(self, params: Any, n: int | None = None, seed: int = 0) -> pd.Series | pd.DataFrame:
         """Draw levels for the rows in use; see :meth:`GenericLikelihoodModel.simulate`."""
-        from .derivatives import at
-
-        state, count = check_seed(seed), 1 if n is None else check_count(n)
-        with engine():
-            pmap, gamma, _ = at(self, getattr(params, "params", params))
-            below = self.probabilities_at(pmap.link(gamma), self.data).double().cpu().cumsum(1)[:, :-1]
-            drawn = []
-            for number in range(count):
-                key = np.random.SeedSequence([state, number, 1]).generate_state(1, np.uint64)[0] >> np.uint64(1)
-                generator = torch.Generator(device="cpu").manual_seed(int(key))
-                u = torch.rand(len(below), 1, generator=generator, dtype=torch.float64, device="cpu")
-                drawn.append((u > below).sum(1).numpy())
-        labels = np.array(self.labels, dtype=None if len({type(v) for v in self.labels}) == 1 else object)
-        index = self.data.rows.labels
-        if n is None:
-            return pd.Series(labels[drawn[0]], index=index, name=self.data.endog_name)
-        return pd.DataFrame(labels[np.column_stack(drawn)], index=index)
+        codes = super().simulate(params, n, seed)
+        labels = pd.Index(list(self.labels))
+        found = np.asarray(labels[np.searchsorted(self.codes, codes.to_numpy().ravel())]).reshape(codes.shape)
+        if isinstance(codes, pd.Series):
+            return pd.Series(found, index=codes.index, name=codes.name)
+        return pd.DataFrame(found, index=codes.index)

@@ -18,6 +18,7 @@ from .subject import (
     bounded,
     kind_of_weights,
     largest,
+    level_blocks,
     objective_of,
     working_of,
 )
@@ -147,7 +148,7 @@ def _finite(ok: bool) -> str:
 def _at_predictor(subject: Subject, eta: float) -> FloatArray:
     """Return parameters at which the first predictor is ``eta``: in all rows where there is a constant, else in one."""
     designs = list(subject.model.data.designs.values())
-    if not designs or designs[0].terms[0] not in subject.model.param_names:
+    if not designs or not (level_blocks(subject.model) or designs[0].terms[0] in subject.model.param_names):
         raise NotApplicableError("the model has no linear predictor")
     theta = subject.theta.copy()
     theta[: len(designs[0].terms)] = 0.0

@@ -10,7 +10,7 @@ from ..models.base import GenericLikelihoodModel
 from ..models.choice.base import ChoiceModel
 from ..models.predictors import LinearPredictorModel
 from .derivative_checks import compare
-from .subject import Finding, NotApplicableError, Subject, all_of, bounded, kind_of_weights, largest
+from .subject import Finding, NotApplicableError, Subject, all_of, bounded, kind_of_weights, largest, level_blocks
 
 TWO_MAXIMA = 3e-5
 """Distance in standard errors of two points that both pass as a maximum: each is within 1e-5 of it (1e-10 is the
@@ -73,10 +73,13 @@ def _factors(subject: Subject) -> tuple[FloatArray, FloatArray]:
             found.append(1.0 if j == design.constant else _power(rng))
     names = subject.model.param_names
     terms = [t for d in subject.model.data.designs.values() for t in d.terms]
-    if not found or not set(terms[:1]) <= set(names):
+    times = level_blocks(subject.model)
+    if not found or not (times or set(terms[:1]) <= set(names)):
         raise NotApplicableError("the model has no columns whose coefficients bear their names")
     if set(found) == {1.0}:
         raise NotApplicableError("the model has no column but the constant")
+    if times:
+        return np.array(found), np.tile(1 / np.array(found), times)
     of_theta = np.ones(len(subject.theta))
     of_theta[: len(found)] = 1 / np.array(found)
     return np.array(found), of_theta

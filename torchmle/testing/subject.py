@@ -19,6 +19,7 @@ from ..loglik.objective import Objective
 from ..models.base import GenericLikelihoodModel
 from ..models.choice.base import ChoiceModel
 from ..models.choice.rebuild import rebuilt
+from ..models.multinomial import MNLogit
 from ..models.request import as_params
 from ..params.map import ParamMap
 from ..results.results import Results
@@ -226,7 +227,7 @@ def rebuild(
 def _extras(model: GenericLikelihoodModel, index: Any, freq_weights: Any) -> dict[str, Any]:
     """Return the further arguments of the constructor, only those that are needed."""
     data = model.data
-    given: dict[str, Any] = {}
+    given: dict[str, Any] = {name: getattr(model, name) for name in model.own_inputs}
     if data.offset is not None:
         given["offset"] = _numpy(data.offset)[index]
     if freq_weights is not None:
@@ -242,6 +243,11 @@ def _extras(model: GenericLikelihoodModel, index: Any, freq_weights: Any) -> dic
     if data.endog.dtype != torch.float64:
         given["dtype"] = data.endog.dtype
     return given
+
+
+def level_blocks(model: GenericLikelihoodModel) -> int:
+    """Return how many sets of coefficients of the same columns a model has, one a level but the base; 0 for others."""
+    return len(model.others) if isinstance(model, MNLogit) else 0
 
 
 def _numpy(values: Any) -> np.ndarray[Any, Any]:
