@@ -479,3 +479,146 @@ def test_fieller_says_where_the_price_is_not_told_from_zero():
 def test_worth_that_cannot_be_is_refused(call, message):
     with pytest.raises(tm.TorchmleError, match=message):
         call()
+
+
+@pytest.mark.parametrize("by", ["road", lambda frame: frame["mode"].isin(["car", "bus"])])
+def test_shares_of_kinds_are_sums_of_probabilities(by):
+    table = tm.datasets.load("trips").assign(road=lambda d: d["mode"].isin(["car", "bus"]))
+    layout = {"alternatives": "mode", "situations": "trip", "base": "bus"}
+    results = tm.ConditionalLogit.from_formula("chosen ~ time + cost", table, **layout).fit()
+    P = results.probabilities()
+    found = results.shares(by=by).table
+    np.testing.assert_allclose(found.estimate[True], P[["car", "bus"]].sum(axis=1).mean(), rtol=1e-12)
+    np.testing.assert_allclose(found["std err"][True], found["std err"][False], rtol=1e-9)  # shares add up to one
+    changed = results.counterfactual(cost=lambda d: 1.2 * d.cost, by=by).table
+    cheap = results.counterfactual(cost=lambda d: 1.2 * d.cost).table
+    np.testing.assert_allclose(changed.change[True], cheap.change[["car", "bus"]].sum(), rtol=1e-10)
+
+
+def test_kinds_that_are_not_there():
+    table = tm.datasets.load("trips")
+    results = tm.ConditionalLogit.from_formula(
+        "chosen ~ time + cost", table, alternatives="mode", situations="trip", base="bus"
+    ).fit()
+    with pytest.raises(tm.OptionError, match="distance"):
+        results.shares(by="distanc")
+
+
+# ---- surplus
+
+DEARER = {"cost": lambda d: d.cost.where(d["mode"] != "car", 1.2 * d.cost)}
+
+
+def test_surplus_of_a_logit_is_the_logsum_over_the_price_coefficient():
+    results = conditional("plain")
+    data = results.model.design.data
+
+    def logsum(given: tm.ChoiceData) -> np.ndarray:
+        V = results.model.design.again(given).X.numpy() @ results.params.to_numpy()
+        there = results.model.design.again(given).available.numpy()
+        return np.log(np.where(there, np.exp(V), 0.0).sum(1)) / -results.params["cost"]
+
+    for change, after in (({**DEARER}, data.with_columns(**DEARER)), ({"without": "bus"}, data.without("bus"))):
+        found = results.surplus("cost", **change).table.estimate
+        expected = [logsum(data).mean(), logsum(after).mean()]
+        np.testing.assert_allclose(found[["before", "after"]], expected, rtol=1e-12)
+        np.testing.assert_allclose(found["change"], expected[1] - expected[0], rtol=1e-10)
+
+
+@pytest.mark.parametrize("kind", ["conditional", "weighted", "nested", "scaled", "lognormal", "components", "wtp"])
+def test_the_change_of_surplus_is_the_area_left_of_demand(kind):
+    """The integral of shares along the price: ``dCS = -sum_j P_j dp_j`` (given the draws, in a mixed logit)."""
+    results = fitted(kind)
+    data = results.model.design.data
+    car = (data.frame["mode"] == "car").to_numpy()
+    nodes, weights = np.polynomial.legendre.leggauss(8)
+    area = 0.0
+    w = 1.0 + np.asarray(data.labels) % 3 if kind == "weighted" else np.ones(len(data))
+    for node, weight in zip((nodes + 1) / 2, weights / 2, strict=True):
+        cost = data.frame.cost + car * 0.5 * node
+        P = results.probabilities(data.with_columns(cost=cost.to_numpy())).car
+        area -= 0.5 * weight * np.average(P, weights=w)
+    found = results.surplus("cost", cost=(data.frame.cost + 0.5 * car).to_numpy())
+    np.testing.assert_allclose(found.table.estimate["change"], area, rtol=1e-9)
+    numeric = numerical_se(results, lambda r: r.surplus("cost", cost=(data.frame.cost + 0.5 * car).to_numpy()).values)
+    np.testing.assert_allclose(found.se, numeric, rtol=1e-5)
+
+
+def test_surplus_takes_the_price_through_interactions():
+    results = tm.ConditionalLogit.from_formula("chosen ~ time + cost + cost:income", trips(), **KEYS).fit()
+    data, p = results.model.design.data, results.params
+    income = trips().groupby("trip").income.first().to_numpy()
+    X = results.model.design.X.numpy() @ p.to_numpy()
+    logsum = np.log(np.where(results.model.available.numpy(), np.exp(X), 0.0).sum(1))
+    expected = (logsum / -(p["cost"] + p["cost:income"] * income)).mean()
+    np.testing.assert_allclose(results.surplus("cost").values, expected, rtol=1e-12)
+    assert len(data) == len(income)
+
+
+@pytest.mark.parametrize(
+    ("call", "message"),
+    [
+        (lambda: conditional("functions").surplus("cost"), "does not enter linearly"),
+        (lambda: conditional("by alternative").surplus("time"), "coefficients by alternative"),
+        (lambda: conditional("by alternative").surplus("income"), "same for all alternatives"),
+        (lambda: conditional("plain").surplus("price"), "Unknown column 'price'"),
+        (lambda: mixed("normal").surplus("cost"), "no mean and no variance"),
+    ],
+)
+def test_surplus_that_cannot_be_is_refused(call, message):
+    with pytest.raises(tm.TorchmleError, match=message):
+        call()
+
+
+# ---- coefficients of single persons
+
+
+def test_coefficients_of_persons_are_posterior_means_by_integration():
+    own = {"random": {"time": "normal"}, "draws": tm.Draws("gauss_hermite", 64), "persons": "person"}
+    m = tm.MixedLogit.from_formula("chosen ~ time + cost", trips(), **KEYS, **own)
+    results = m.fit()
+    found, p = results.individual_coefficients(), results.params
+    grid = p["time"] + p["sd:time"] * np.linspace(-9, 9, 721)
+    prior = np.exp(-(((grid - p["time"]) / p["sd:time"]) ** 2) / 2)
+    names = list(m.design.names)
+    for person, (first, last) in enumerate(zip([0, *m.ends[:4].tolist()], m.ends[:5].tolist(), strict=True)):
+        like = np.ones(len(grid))
+        for s in range(first, last):
+            X, there = m.X[s].numpy(), m.available[s].numpy()
+            b = np.tile(p[names].to_numpy(), (len(grid), 1))
+            b[:, names.index("time")] = grid
+            V = np.where(there, np.exp(b @ X.T), 0.0)
+            like *= V[:, int(m.chosen[s])] / V.sum(1)
+        w = prior * like / (prior * like).sum()
+        mean = (w * grid).sum()
+        np.testing.assert_allclose(found["time", "mean"].iloc[person], mean, rtol=1e-6)
+        np.testing.assert_allclose(found["time", "sd"].iloc[person], ((w * (grid - mean) ** 2).sum()) ** 0.5, rtol=1e-5)
+    assert list(found.index) == list(dict.fromkeys(trips().person))
+
+
+@pytest.mark.parametrize("kind", ["normal", "lognormal", "means", "wtp"])
+def test_coefficients_of_persons_average_to_those_of_the_population(kind):
+    """``E E(b | choices) = E b`` at the true parameters: choices are drawn from the model at its estimates."""
+    results = fitted(kind)
+    m = results.model
+    names = list(m.randomness.laws)
+    found = results.individual_coefficients()
+    assert list(found.columns) == [(n, k) for n in names for k in ("mean", "sd")]
+    law = results.random_coefficients().table.estimate.unstack(sort=False)
+    for name in names:
+        mean, sd = law.loc[name, "mean"], law.loc[name, "sd"]
+        # the estimates make the average of posterior means close to the mean of the law; 200 persons
+        assert abs(found[name, "mean"].mean() - mean) < 5 * sd / len(found) ** 0.5
+        assert found[name, "mean"].std() < 1.2 * sd
+
+
+def test_errors_of_coefficients_of_persons_are_near_the_delta_method():
+    results = fitted("normal")
+    found = results.individual_coefficients(parameter_uncertainty=True, draws=400, seed=1)["time"].iloc[:5]
+    delta = numerical_se(results, lambda r: r.individual_coefficients()["time", "mean"].to_numpy()[:5])
+    # a standard deviation of 400 draws has a relative error of 3.5 per cent; functions are nearly linear here
+    np.testing.assert_allclose(found["std err"], delta, rtol=0.25)
+    with pytest.raises(tm.OptionError, match="draws=3"):
+        results.individual_coefficients(parameter_uncertainty=True, draws=3)
+    with pytest.raises(tm.UndefinedStatisticError, match="has none"):
+        fitted("conditional").individual_coefficients()

@@ -105,9 +105,15 @@ def test_a_page_is_read_as_its_reader_does():
     assert not agrees("a 2\n", "a 1\n")
 
 
+def visit(folder: Path) -> None:
+    """Let a page that reads data of the repository find them, wherever it runs."""
+    (folder / "tests").symlink_to(ROOT / "tests")
+
+
 @pytest.mark.parametrize("path", PAGES, ids=named)
 def test_the_examples_of_a_page_run(path, tmp_path, monkeypatch):
     monkeypatch.chdir(tmp_path)
+    visit(tmp_path)
     namespace = {"__name__": "__main__"}
     with warnings.catch_warnings():  # a page may silence a warning that it speaks of
         for example in examples(path.read_text(encoding="utf-8")):
@@ -175,5 +181,6 @@ def rewrite(path: Path) -> None:
 if __name__ == "__main__":
     chosen = [Path(name).resolve() for name in sys.argv[1:]] or PAGES
     os.chdir(tempfile.mkdtemp())
+    visit(Path.cwd())
     for page_path in chosen:
         rewrite(page_path)

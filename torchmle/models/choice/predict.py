@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
-from dataclasses import dataclass
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, replace
 from html import escape
 from typing import TYPE_CHECKING, Any
 
@@ -32,22 +32,64 @@ def probabilities(results: ChoiceResults, data: Any, available: Any) -> pd.DataF
     return pd.concat([frame, gone])
 
 
-def shares(results: ChoiceResults, data: Any, weights: Any, available: Any, alpha: float) -> Quantities:
+def shares(results: ChoiceResults, data: Any, by: Any, weights: Any, available: Any, alpha: float) -> Quantities:
     """Return market shares; see :meth:`ChoiceResults.shares`."""
     scene = set_scene(results, data, "shares()", available)
     w = weights_of(results, scene, data, weights)
-    values, jacobian = share_sums(make_stage(scene), estimates_of(results), w)
-    labels = pd.DataFrame({"alternative": list(scene.alternatives)})
+    kinds = kinds_of(scene, by, "shares()")
+    values, jacobian = share_sums(make_stage(scene), estimates_of(results), w, kinds)
+    labels = pd.DataFrame({kinds.name: kinds.labels})
     return quantities(results, "Market shares", labels, values, jacobian, alpha, lost_notes(scene))
 
 
-def share_sums(stage: Stage, theta: Tensor, w: Tensor) -> tuple[Tensor, Tensor]:
-    """Return (J,) weighted means of probabilities and their (J, P) derivatives."""
+@dataclass(frozen=True, eq=False)
+class Kinds:
+    """Hold what shares are taken of: the alternatives themselves, or kinds of them that vary over situations.
+
+    Attributes
+    ----------
+    name, labels : of the kinds.
+    codes : (S, J) kind of each alternative, or None where these are the alternatives.
+    """
+
+    name: str
+    labels: list[Any]
+    codes: Tensor | None
+
+
+def kinds_of(scene: Scene, by: Any, what: str) -> Kinds:
+    """Return the kinds that a column of the long data, or a function of them, tells apart."""
+    if by is None:
+        return Kinds("alternative", list(scene.alternatives), None)
+    data = scene.design.data
+    if data is None:
+        raise OptionError(f"{what}: by={by!r} needs data with columns.")
+    if not callable(by) and by not in data.frame.columns:
+        raise OptionError(f"{what}: {unknown('column in by:', by, map(str, data.frame.columns))}")
+    values = pd.Series(np.asarray(by(data.frame) if callable(by) else data.frame[by]))
+    if len(values) != len(data.frame) or bool(values.isna().any()):
+        raise OptionError(f"{what}: by must give a value for each row of the long data, and none may be missing.")
+    found, levels = pd.factorize(values, sort=True)
+    places = {label: j for j, label in enumerate(scene.alternatives)}
+    column = np.array([places[label] for label in data.alternatives])[data.alternative]
+    codes = torch.zeros(scene.there.shape, dtype=torch.int64)
+    codes[data.situation, column] = torch.from_numpy(found)
+    name = "kind" if callable(by) else str(by)
+    return Kinds(name, list(levels), codes.to(scene.there.device))
+
+
+def share_sums(stage: Stage, theta: Tensor, w: Tensor, kinds: Kinds) -> tuple[Tensor, Tensor]:
+    """Return (L,) weighted means of the probabilities of kinds and their (L, P) derivatives."""
     share = (w / w.sum()).to(stage.scene.attributes)
+    codes = kinds.codes
 
     def statistic(d: Drawn) -> Tensor:
-        found: Tensor = share[d.rows] @ d.mean(d.prob)
-        return found
+        P = d.mean(d.prob)
+        found: Tensor = share[d.rows] @ P
+        if codes is None:
+            return found
+        each = (share[d.rows, None] * P).flatten()
+        return P.new_zeros(len(kinds.labels)).index_add(0, codes[d.rows].flatten(), each)
 
     return summed(stage, theta, statistic)
 
@@ -98,37 +140,34 @@ def counterfactual(
     versus: Any,
     without: Any,
     changes: Mapping[str, Any],
+    by: Any,
     weights: Any,
     alpha: float,
 ) -> Counterfactual:
     """Return shares before and after a change; see :meth:`ChoiceResults.counterfactual`."""
     before, w_before, after, w_after = both_sides(results, data, versus, without, changes, weights, "counterfactual()")
     theta = estimates_of(results)
-    one, other = (share_sums(make_stage(s), theta, w) for s, w in ((before, w_before), (after, w_after)))
-    labels = list(dict.fromkeys([*before.alternatives, *after.alternatives]))
-    values, jacobian = (_stacked(labels, before, after, one[i], other[i]) for i in (0, 1))
+    kinds = [kinds_of(scene, by, "counterfactual()") for scene in (before, after)]
+    both = zip((before, after), (w_before, w_after), kinds, strict=True)
+    one, other = (share_sums(make_stage(scene), theta, w, kind) for scene, w, kind in both)
+    labels = list(dict.fromkeys([*kinds[0].labels, *kinds[1].labels]))
+    values, jacobian = (_stacked(labels, kinds, (one[i], other[i])) for i in (0, 1))
     J = len(labels)
     sides = ["before"] * J + ["after"] * J + ["change"] * J
-    frame = pd.DataFrame({"side": sides, "alternative": labels * 3})
+    frame = pd.DataFrame({"side": sides, kinds[0].name: labels * 3})
     notes = (*lost_notes(before), *lost_notes(after))
     whole = quantities(results, "Change of market shares", frame, values, jacobian, alpha, notes)
     parts = [whole.take(np.arange(k * J, (k + 1) * J)) for k in range(3)]
-    named = [_named(part) for part in parts]
+    named = [replace(part, labels=part.labels[[kinds[0].name]]) for part in parts]
     return Counterfactual(named[0], named[1], named[2])
 
 
-def _named(part: Quantities) -> Quantities:
-    from dataclasses import replace
-
-    return replace(part, labels=part.labels[["alternative"]])
-
-
-def _stacked(labels: list[Any], before: Scene, after: Scene, one: Tensor, other: Tensor) -> Tensor:
-    """Return rows before, after, and their differences, for all alternatives; one that is not there has share 0."""
+def _stacked(labels: list[Any], kinds: Sequence[Kinds], parts: Sequence[Tensor]) -> Tensor:
+    """Return rows before, after, and their differences, for all kinds; one that is not there has share 0."""
     sides = []
-    for scene, found in ((before, one), (after, other)):
+    for kind, found in zip(kinds, parts, strict=True):
         full = found.new_zeros(len(labels), *found.shape[1:])
-        full[[labels.index(a) for a in scene.alternatives]] = found
+        full[[labels.index(a) for a in kind.labels]] = found
         sides.append(full)
     return torch.cat([sides[0], sides[1], sides[1] - sides[0]])
 

@@ -59,13 +59,15 @@ class ChoiceResults(Results):
             return probabilities(self, data, available)
 
     def shares(
-        self, data: Any = None, *, weights: Any = None, available: Any = None, alpha: float = 0.05
+        self, data: Any = None, *, by: Any = None, weights: Any = None, available: Any = None, alpha: float = 0.05
     ) -> Quantities:
         """Return market shares, the averages of probabilities, with errors.
 
         Parameters
         ----------
         data, available : as in :meth:`probabilities`.
+        by : a column of the long data, or a function of them, that says of which kind an alternative is in a
+            situation; shares are then those of the kinds.
         weights : what situations count: a column, a Series or an array; by default as in the fit.
         alpha : one minus the level of the intervals.
 
@@ -80,7 +82,7 @@ class ChoiceResults(Results):
         from .predict import shares
 
         with engine():
-            return shares(self, data, weights, available, alpha)
+            return shares(self, data, by, weights, available, alpha)
 
     def counterfactual(
         self,
@@ -88,6 +90,7 @@ class ChoiceResults(Results):
         *,
         versus: Any = None,
         without: Any = None,
+        by: Any = None,
         weights: Any = None,
         alpha: float = 0.05,
         **changes: Any,
@@ -100,7 +103,7 @@ class ChoiceResults(Results):
         changes : columns of the data, as in :meth:`ChoiceData.with_columns`.
         without : an alternative that is taken out, or a list of them.
         versus : situations before; by default those of the fit.
-        weights, alpha : as in :meth:`shares`.
+        by, weights, alpha : as in :meth:`shares`.
 
         Raises
         ------
@@ -119,7 +122,7 @@ class ChoiceResults(Results):
         from .predict import counterfactual
 
         with engine():
-            return counterfactual(self, data, versus, without, changes, weights, alpha)
+            return counterfactual(self, data, versus, without, changes, by, weights, alpha)
 
     def elasticities(
         self,
@@ -262,3 +265,83 @@ class ChoiceResults(Results):
 
         with engine():
             return spread(self, alpha)
+
+    def surplus(
+        self,
+        price: str,
+        data: Any = None,
+        *,
+        versus: Any = None,
+        without: Any = None,
+        weights: Any = None,
+        alpha: float = 0.05,
+        **changes: Any,
+    ) -> Quantities:
+        """Return consumer surplus in units of a price, and what a change is worth to people, per choice situation.
+
+        The expected utility of the best alternative (the logsum, or that of the tree of nests) over minus the
+        derivative of utility in the price (Small and Rosen 1981; Train 2009, section 3.5), averaged over situations;
+        for a mixed logit also over the draws of each person. Levels are known up to a constant only, differences fully.
+
+        Parameters
+        ----------
+        price : a column that enters linearly, with one coefficient for all alternatives; it may interact with variables
+            of the situation.
+        data, versus, without, changes, weights, alpha : as in :meth:`counterfactual`; without any, the level.
+
+        Raises
+        ------
+        OptionError
+            If the price does not enter linearly, or is worth more in one alternative than in another.
+        UndefinedStatisticError
+            If utility does not fall in the price, or its coefficient has a law with mass around zero.
+
+        Examples
+        --------
+        >>> import torchmle as tm
+        >>> model = tm.ConditionalLogit.from_formula("chosen ~ time + cost", tm.datasets.load("trips"),
+        ...                                          alternatives="mode", situations="trip", base="bus")
+        >>> model.fit().surplus("cost", without="bus").table.loc["change"].round(3).tolist()
+        [-0.643, 0.105, -0.848, -0.437]
+        """
+        from .welfare import surplus
+
+        with engine():
+            return surplus(self, price, data, versus, without, changes, weights, alpha)
+
+    def individual_coefficients(
+        self, *, parameter_uncertainty: bool = False, draws: int = 100, seed: int = 0
+    ) -> pd.DataFrame:
+        """Return means and standard deviations of each person's random coefficients, given what the person chose.
+
+        ``E(b | choices) = sum_r b_r L_r / sum_r L_r`` with L_r the probability of the person's choices at draw r (Train
+        2009, chapter 11); in willingness-to-pay space of what a unit is worth.
+
+        Parameters
+        ----------
+        parameter_uncertainty : whether to add ``std err``, how much the means move as the parameters are drawn from
+            their normal law, ``draws`` times with a ``seed``.
+
+        Returns
+        -------
+        pandas.DataFrame
+            A row a person; columns are pairs of coefficient and ``mean``, ``sd``.
+
+        Raises
+        ------
+        UndefinedStatisticError
+            If the model has no random coefficients.
+
+        Examples
+        --------
+        >>> import torchmle as tm
+        >>> model = tm.MixedLogit.from_formula(
+        ...     "chosen ~ time + cost", tm.datasets.load("trips"), alternatives="mode", situations="trip",
+        ...     persons="person", random={"time": "normal"}, draws=100)
+        >>> model.fit().individual_coefficients().shape
+        (200, 2)
+        """
+        from .individual import individual_coefficients
+
+        with engine():
+            return individual_coefficients(self, parameter_uncertainty, draws, seed)
