@@ -17,14 +17,17 @@ from torch import Tensor
 
 from ..workers import derivatives_on
 from .predictor import Predictor
-
-ROWS = 2_048
-"""Rows in one block: with the replicates of a block they stay in the processor's cache."""
+from .tiles import ROW_TILE, ROWS, Cut, product, tiled
 
 KEPT = 32_000_000
 """Bytes of column products that are kept between evaluations."""
 
-StackedDensity = Callable[[slice, list[Tensor], Tensor | None], Tensor]
+WIDE = 16
+"""Parameters beyond which blocks of repeated data are made smaller."""
+
+Rows = slice | Tensor
+
+StackedDensity = Callable[[Rows, list[Tensor], Tensor | None], Tensor]
 """Takes rows, their predictors (R, rows) or (R, 1), and responses (R, rows) or None; returns (R, rows) values."""
 
 
@@ -57,9 +60,10 @@ class BlockedReplicates(Replicates):
     """Evaluate replicates by blocks of rows; a subclass says how one is evaluated."""
 
     params: int
+    step: int
 
     @abstractmethod
-    def block(self, working: Tensor, rows: slice, weights: Tensor | None, endog: Tensor | None, order: int) -> Stack:
+    def block(self, working: Tensor, cut: Cut, weights: Tensor | None, endog: Tensor | None, order: int) -> Stack:
         """Return the sums over some rows, on the device."""
 
     @abstractmethod
@@ -75,9 +79,9 @@ class BlockedReplicates(Replicates):
         at = working.to(self.device, self.dtype)
         total: Stack | None = None
         with derivatives_on(self.device):
-            for rows in self.cuts():
-                w = None if weights is None else weights[:, rows]
-                part = self.block(at, rows, w, None if endog is None else endog[:, rows], order)
+            for cut in self.cuts():
+                y = None if endog is None else endog[:, cut.index]
+                part = self.block(at, cut, cut.weights(weights), y, order)
                 total = part if total is None else _plus(total, part)
         assert total is not None
         return _on_host(total)
@@ -87,8 +91,8 @@ class BlockedReplicates(Replicates):
         at = working.to(self.device, self.dtype)
         total: Tensor | None = None
         with derivatives_on(self.device):
-            for rows in self.cuts():
-                part = weights[:, rows] @ self._known(at, rows)
+            for cut in self.cuts():
+                part = product(weights[:, cut.rows], self._known(at, cut.rows))
                 total = part if total is None else total.add_(part)
         assert total is not None
         values, gradients, packed = total.tensor_split([1, 1 + self.params], 1)
@@ -100,15 +104,15 @@ class BlockedReplicates(Replicates):
         kept = memo.get(rows.start)
         if kept is not None and torch.equal(kept[0], at):
             return kept[1]
-        found = self.at_one(at, rows)
+        found = tiled(self.at_one(at, rows))
         if self.rows * found.shape[1] * 8 <= KEPT:
             memo[rows.start] = (at, found)
         return found
 
-    def cuts(self) -> Iterator[slice]:
+    def cuts(self) -> Iterator[Cut]:
         """Return the blocks of rows."""
-        for start in range(0, self.rows, ROWS):
-            yield slice(start, min(start + ROWS, self.rows))
+        for start in range(0, self.rows, self.step):
+            yield Cut(slice(start, min(start + self.step, self.rows)), self.device, self.dtype)
 
 
 class PredictorReplicates(BlockedReplicates):
@@ -120,15 +124,17 @@ class PredictorReplicates(BlockedReplicates):
     ----------
     predictors : columns, shifts and known parts.
     density : the log-density, of which every argument may have a leading axis of replicates.
+    flat : whether it repeats the data for each replicate, so that blocks have to be smaller where rows are wide.
     """
 
-    def __init__(self, predictors: Sequence[Predictor], density: StackedDensity) -> None:
+    def __init__(self, predictors: Sequence[Predictor], density: StackedDensity, flat: bool = False) -> None:
         self.predictors, self.density = list(predictors), density
         first = self.predictors[0].X
         self.rows, self.device, self.dtype = len(first), first.device, first.dtype
         self.sizes = [p.X.shape[1] for p in self.predictors]
         self.starts = [sum(self.sizes[:j]) for j in range(len(self.sizes) + 1)]
         self.params = self.starts[-1]
+        self.step = ROWS // max(1, self.params // WIDE) // ROW_TILE * ROW_TILE + ROW_TILE if flat else ROWS
         self.narrow = [j > 0 and _is_one(p) for j, p in enumerate(self.predictors)]
 
     @cached_property
@@ -144,66 +150,75 @@ class PredictorReplicates(BlockedReplicates):
         return joined[0], joined[1]
 
     def unpack(self, packed: Tensor) -> Tensor:
-        """Return (R, K, K) Hessians of packed ones."""
+        """Return (R, K, K) Hessians of packed ones; further columns do not count."""
         a, b = self._places
         out = packed.new_zeros(len(packed), self.starts[-1], self.starts[-1])
-        out[:, a, b] = packed
-        out[:, b, a] = packed
+        out[:, a, b] = packed[:, : len(a)]
+        out[:, b, a] = packed[:, : len(a)]
         return out
 
-    def products(self, rows: slice) -> dict[tuple[int, int], Tensor]:
-        """Return the products of columns (rows, p) for each pair of predictors; kept where they are small."""
+    def products(self, cut: Cut) -> dict[tuple[int, int], Tensor]:
+        """Return the products of columns for each pair of predictors, tiled; kept where they are small."""
         memo: dict[int, dict[tuple[int, int], Tensor]] = self.__dict__.setdefault("_products", {})
-        if rows.start in memo:
-            return memo[rows.start]
-        columns = [p.columns(rows) for p in self.predictors]
-        found, width = {}, 0
+        if cut.rows.start in memo:
+            return memo[cut.rows.start]
+        columns = [X[:, :k] for X, k in zip(self._columns(cut), self.sizes, strict=True)]
+        found = {}
         for j, X in enumerate(columns):
             a, b = torch.triu_indices(X.shape[1], X.shape[1], device=self.device)
-            found[j, j] = X[:, a] * X[:, b]
+            found[j, j] = tiled(X[:, a] * X[:, b])
             for i in range(j + 1, len(columns)):
-                found[j, i] = (X[:, :, None] * columns[i][:, None, :]).flatten(1)
-            width += sum(found[j, i].shape[1] for i in range(j, len(columns)))
-        if self.rows * width * 8 <= KEPT:
-            memo[rows.start] = found
+                found[j, i] = tiled((X[:, :, None] * columns[i][:, None, :]).flatten(1))
+        if self.rows * sum(m.shape[1] for m in found.values()) * 8 <= KEPT:
+            memo[cut.rows.start] = found
         return found
 
-    def _etas(self, working: Tensor, rows: slice, columns: list[Tensor]) -> list[Tensor]:
+    def _columns(self, cut: Cut) -> list[Tensor]:
+        return [cut.columns(p.columns(cut.rows)) for p in self.predictors]
+
+    def _etas(self, working: Tensor, cut: Cut, columns: list[Tensor]) -> list[Tensor]:
         """Return the predictors of a block as new leaves, (R, rows), or (R, 1) for a constant."""
         out = []
         for j, b in enumerate(working.tensor_split(self.starts[1:-1], 1)):
             offset = self.predictors[j].offset
-            eta = b.clone() if self.narrow[j] else b @ columns[j].mT
-            out.append(eta if offset is None else eta.add_(offset[rows]))
+            eta = b.clone() if self.narrow[j] else product(b, columns[j].mT)
+            out.append(eta if offset is None else eta.add_(offset[cut.index]))
         return [eta.requires_grad_() for eta in out]
 
-    def block(self, working: Tensor, rows: slice, weights: Tensor | None, endog: Tensor | None, order: int) -> Stack:
+    def block(self, working: Tensor, cut: Cut, weights: Tensor | None, endog: Tensor | None, order: int) -> Stack:
         """Return the sums over some rows."""
-        columns = [p.columns(rows) for p in self.predictors]
-        etas = self._etas(working, rows, columns)
-        values = self.density(rows, etas, endog)
+        columns = self._columns(cut)
+        etas = self._etas(working, cut, columns)
+        values = self.density(cut.index, etas, endog)
         each = (values if weights is None else values * weights).sum(1)
         first = _gradients(each.sum(), etas, create_graph=order > 1)
-        sums = [d.detach() if n else d.detach() @ X for X, d, n in zip(columns, first, self.narrow, strict=True)]
-        hessians = self._hessians(rows, columns, etas, first) if order > 1 else None
+        sums = [
+            d.detach() if n else product(d.detach(), X)[:, :k]
+            for X, d, n, k in zip(columns, first, self.narrow, self.sizes, strict=True)
+        ]
+        hessians = self._hessians(cut, columns, etas, first) if order > 1 else None
         return Stack(each.detach(), torch.cat(sums, 1), hessians)
 
-    def _hessians(self, rows: slice, columns: list[Tensor], etas: list[Tensor], first: list[Tensor]) -> Tensor:
+    def _hessians(self, cut: Cut, columns: list[Tensor], etas: list[Tensor], first: list[Tensor]) -> Tensor:
         """Return the (R, K, K) Hessians of a block: pairs of predictors with columns, then those with a constant."""
         packed: dict[tuple[int, int], Tensor] = {}
         wide = [j for j, narrow in enumerate(self.narrow) if not narrow]
         thin = [j for j, narrow in enumerate(self.narrow) if narrow]
-        products = self.products(rows)
+        products = self.products(cut)
         for at, j in enumerate(wide):
             others = wide[at:]
             for i, d in zip(others, _gradients_of(first[j], [etas[i] for i in others]), strict=True):
-                packed[j, i] = d @ products[j, i]
+                packed[j, i] = product(d, products[j, i])[:, : self._pairs(j, i)]
         for at, j in enumerate(thin):
             others = [*wide, *thin[at:]]
             for i, d in zip(others, _gradients_of(first[j], [etas[i] for i in others]), strict=True):
-                packed[min(i, j), max(i, j)] = d if i in thin else d @ columns[i]
+                packed[min(i, j), max(i, j)] = d if i in thin else product(d, columns[i])[:, : self.sizes[i]]
         size = range(len(self.sizes))
         return self.unpack(torch.cat([packed[j, i] for j in size for i in size if i >= j], 1))
+
+    def _pairs(self, j: int, i: int) -> int:
+        """Return how many numbers the Hessian of two predictors has."""
+        return self.sizes[j] * (self.sizes[j] + 1) // 2 if i == j else self.sizes[j] * self.sizes[i]
 
     def at_one(self, working: Tensor, rows: slice) -> Tensor:
         """Return value, scores and packed Hessian of each row at one point."""
@@ -214,11 +229,11 @@ class PredictorReplicates(BlockedReplicates):
             etas.append((eta if p.offset is None else eta + p.offset[rows]).detach().requires_grad_())
         values = self.density(rows, etas, None)
         first = _gradients(values.sum(), etas, create_graph=True)
-        products = self.products(rows)
+        products, own = self.products(Cut(rows, self.device, self.dtype)), rows.stop - rows.start
         parts = [values.detach()[:, None], *(X * d.detach()[:, None] for X, d in zip(columns, first, strict=True))]
         for j, d in enumerate(first):
             for i, second in enumerate(_gradients_of(d, etas[j:]), j):
-                parts.append(products[j, i] * second[:, None])
+                parts.append(products[j, i][:own, : self._pairs(j, i)] * second[:, None])
         return torch.cat(parts, 1)
 
 

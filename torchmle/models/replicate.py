@@ -2,23 +2,18 @@
 
 from __future__ import annotations
 
-import copy
 import math
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from dataclasses import dataclass, replace
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 import torch
 from torch import Tensor
 
-from ..errors import ConvergenceWarning, DataError, DataWarning, TorchmleError, unheard
+from ..errors import ConvergenceWarning, DataWarning, TorchmleError, unheard
 from ..loglik.leastsquares import LeastSquares, solve
-from ..loglik.lifting import LiftedObjective, tolerance
-from ..loglik.looped import LoopedReplicates
 from ..loglik.objective import Objective
-from ..loglik.opaque import OpaqueObjective
-from ..loglik.predictor import Predictor, PredictorObjective
-from ..loglik.replicates import PredictorReplicates, Replicates, Stack, StackedDensity
+from ..loglik.replicates import Replicates, Stack
 from ..optim.base import Options, Status
 from ..optim.batched import Derived, Minima, Rules, minimise_many
 from ..optim.registry import make_optimizer
@@ -29,6 +24,7 @@ from ..progress import ProgressLine
 from ..results.estimates import Estimates
 from ..results.linear import NEARLY_COLLINEAR
 from ..workers import map_ranges
+from .evaluators import evaluator, for_responses, least_squares, with_response, with_weights
 from .problem import VERDICT, weight_unit
 from .request import FitRequest
 from .search import Search, maximise
@@ -93,103 +89,9 @@ def replicated(source: Estimates) -> Replicated:
     if isinstance(objective, LeastSquares):
         if source.fit.root is not None:
             return Replicated(source, objective, None, "the columns are ill-conditioned")
-        return Replicated(source, objective, _least_squares(objective))
-    why = "its likelihood gives its sum only"
-    for replicates in _candidates(source, objective):
-        if _model(source).ready_made or isinstance(replicates, LoopedReplicates):
-            return Replicated(source, objective, replicates)
-        gap = _gap(source, objective, replicates)
-        if gap <= tolerance(objective.dtype):
-            return Replicated(source, objective, replicates)
-        why = "its likelihood does not take several parameter vectors at once"
-    return Replicated(source, objective, None, why)
-
-
-def _candidates(source: Estimates, objective: Objective) -> Iterator[Replicates]:
-    if isinstance(objective, PredictorObjective):
-        for density in (broadcast_density(_model(source)), repeated_density(_model(source))):
-            yield PredictorReplicates(objective.predictors, density)
-    elif objective.separable:
-        plan = Replicated(source, objective, None)
-        yield LoopedReplicates(objective, lambda endog: with_response(plan, endog))
-
-
-def _least_squares(objective: LeastSquares) -> PredictorReplicates:
-    """Return ``-1/2 (y - eta)^2`` as the log-density of a predictor."""
-
-    def density(rows: slice, etas: list[Tensor], endog: Tensor | None) -> Tensor:
-        return -0.5 * ((objective.y[rows] if endog is None else endog) - etas[0]).square()
-
-    shift = objective.shift
-    return PredictorReplicates([Predictor(objective.X.to(objective.dtype), shift)], density)
-
-
-def broadcast_density(model: Any) -> StackedDensity:
-    """Return the log-density of a declarative model for predictors with a leading axis of replicates."""
-
-    def density(rows: slice, etas: list[Tensor], endog: Tensor | None) -> Tensor:
-        part = model.take(rows)
-        if endog is not None:
-            part.endog = endog
-        values: Tensor = part.logdensity(part.endog, *etas)
-        return values
-
-    return density
-
-
-def repeated_density(model: Any) -> StackedDensity:
-    """Return the same on repeated rows, for a log-density that knows of no leading axis."""
-
-    def density(rows: slice, etas: list[Tensor], endog: Tensor | None) -> Tensor:
-        shape = etas[0].shape
-        index = torch.arange(rows.start, rows.stop, device=etas[0].device).repeat(shape[:-1].numel())
-        part = model.take(index)
-        if endog is not None:
-            part.endog = endog.reshape(-1)
-        values: Tensor = part.logdensity(part.endog, *(eta.expand(shape).reshape(-1) for eta in etas))
-        return values.view(shape)
-
-    return density
-
-
-def _gap(source: Estimates, objective: Objective, replicates: Replicates) -> float:
-    """Return the largest relative gap of three replicates to the same evaluated one by one."""
-    fit, rng = source.fit, torch.Generator(device="cpu").manual_seed(21)
-    weights = torch.rand(3, objective.rows, generator=rng, dtype=torch.float64, device="cpu")
-    noise = torch.randn(3, len(fit.gamma), generator=rng, dtype=torch.float64, device="cpu")
-    points = StackedMap(fit.map).working(fit.gamma + (1e-3 * fit.gamma.abs() + 1e-5) * noise)
-    points[0] = fit.map.working(fit.gamma)
-    w = weights.to(objective.device, objective.dtype)
-    try:
-        many = replicates.evaluate(points, w, None, 2)
-        same = replicates.shared(points[0], w[:1])
-    except Exception:  # many at once is a matter of speed: whatever it cannot do, one by one does
-        return math.inf
-    gaps = [_apart(objective, p, w[i], many, i) for i, p in enumerate(points)]
-    return max([*gaps, _apart(objective, points[0], w[0], same, 0)])
-
-
-def _apart(objective: Objective, working: Tensor, weights: Tensor, many: Stack, i: int) -> float:
-    one = with_weights(objective, weights).moments(working, 2)
-    assert one.gradient is not None
-    assert one.hessian is not None
-    assert many.hessians is not None
-    size = one.hessian.diagonal().abs().sqrt().clamp(min=1e-150)
-    gaps = [
-        abs(float(many.values[i]) - one.llf) / (1 + abs(one.llf)),
-        float(((many.gradients[i] - one.gradient) / (100 * size + one.gradient.abs())).abs().max()),
-        float(((many.hessians[i] - one.hessian) / torch.outer(size, size)).abs().max()),
-    ]
-    return math.inf if any(math.isnan(g) for g in gaps) else max(gaps)
-
-
-def with_weights(objective: Objective, weights: Tensor) -> Objective:
-    """Return the objective with other weights, on the rows where they are not zero."""
-    rows = weights.nonzero()[:, 0].to(objective.device)
-    part = objective.take(rows) if len(rows) < objective.rows else copy.copy(objective)
-    part.weights = weights.to(objective.device, objective.dtype)[rows]
-    part._known = None
-    return part
+        return Replicated(source, objective, least_squares(objective))
+    found = evaluator(source)
+    return Replicated(source, objective, found, "" if found is not None else "its likelihood gives its sum only")
 
 
 # ---- the fits
@@ -265,7 +167,7 @@ class _Problems:
 
 def refit(plan: Replicated, draw: Draw, count: int, progress: bool | None = None, what: str = "") -> Refits:
     """Fit all replicates: many at once, and those that fail so by themselves."""
-    gamma = plan.source.fit.gamma
+    plan, gamma = _ready(plan, draw), plan.source.fit.gamma
     x = torch.full((count, len(gamma)), torch.nan, dtype=torch.float64, device="cpu")
     llf = torch.full((count,), torch.nan, dtype=torch.float64, device="cpu")
     line, step = ProgressLine(progress), 16 * plan.together
@@ -283,17 +185,36 @@ def refit(plan: Replicated, draw: Draw, count: int, progress: bool | None = None
         line.close()
 
 
+def _ready(plan: Replicated, draw: Draw) -> Replicated:
+    """Return the plan, after a look at the first responses where replicates differ in these."""
+    if plan.replicates is None or isinstance(plan.objective, LeastSquares):
+        return plan
+    first = _on_device(draw(0, 1), plan.objective)
+    if first.endog is None:
+        return plan
+    return replace(plan, replicates=for_responses(plan.source, plan.replicates, first.endog, first.weights))
+
+
 def _fit_range(plan: Replicated, draw: Draw, gamma: Tensor, begin: int, end: int) -> list[tuple[int, Minima]]:
     def work(start: int, stop: int) -> list[tuple[int, Minima]]:
         out = []
         for a in range(begin + start, begin + stop, plan.together):
             b = min(a + plan.together, begin + stop)
-            problems = _Problems(plan, _on_device(draw(a, b), plan.objective), b - a)
-            out.append((a, minimise_many(problems, gamma.repeat(b - a, 1), problems.at_start(gamma), plan.rules)))
+            out.append((a, _fit_together(plan, _on_device(draw(a, b), plan.objective), gamma, b - a)))
         return out
 
     parts = map_ranges(work, end - begin, plan.together, plan.objective.device)
     return [found for part in parts for found in part]
+
+
+def _fit_together(plan: Replicated, inputs: Inputs, gamma: Tensor, count: int) -> Minima:
+    """Return what Newton's method finds for some replicates; none where the likelihood fails in one of them."""
+    problems, start = _Problems(plan, inputs, count), gamma.repeat(count, 1)
+    try:
+        return minimise_many(problems, start, problems.at_start(gamma), plan.rules)
+    except Exception:  # each is then fitted by itself, which tells what is wrong with which
+        none = torch.full((count,), torch.nan, dtype=torch.float64, device="cpu")
+        return Minima(start, none, torch.isfinite(none), 0)
 
 
 def _on_device(inputs: Inputs, objective: Objective) -> Inputs:
@@ -321,7 +242,7 @@ def one_by_one(plan: Replicated, inputs: Inputs) -> tuple[Tensor, float] | str:
     """Return parameters and log-likelihood of one replicate, or why it has none."""
     objective = plan.objective
     if inputs.endog is not None:
-        objective = with_response(plan, inputs.endog[0])
+        objective = with_response(plan.source, inputs.endog[0])
     if inputs.weights is not None:
         objective = with_weights(objective, inputs.weights[0])
     try:
@@ -358,21 +279,3 @@ def _maximised(plan: Replicated, objective: Objective) -> tuple[Tensor, float] |
     if found.result.status is not Status.CONVERGED:
         return found.result.status.sentence
     return found.map.theta(found.result.x), -found.result.at.value
-
-
-def with_response(plan: Replicated, endog: Tensor) -> Objective:
-    """Return the objective of the fit for another response."""
-    objective = plan.objective
-    if isinstance(objective, LeastSquares):
-        other = copy.copy(objective)
-        other.y, other._known = endog.to(objective.y), None
-        return other
-    model = copy.copy(_model(plan.source))
-    model.endog = endog.to(model.endog)
-    model.data = replace(model.data, endog=model.endog)
-    made = model.make_objective(plan.map)
-    if not isinstance(made, type(objective)) and not isinstance(objective, type(made)):
-        raise DataError("another response changes the kind of the likelihood.")
-    if isinstance(objective, LiftedObjective) and isinstance(made, OpaqueObjective):
-        return LiftedObjective(**made.parts())
-    return made

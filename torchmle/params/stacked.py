@@ -27,7 +27,7 @@ class StackedMap:
     def working(self, gammas: Tensor) -> Tensor:
         """Return the (R, K) parameters that the engine evaluates."""
         one = self.one
-        full = gammas if one.basis is None or one.origin is None else one.origin + gammas @ one.basis.mT
+        full = gammas if one.basis is None or one.origin is None else one.origin + _each(gammas, one.basis.mT)
         inner = full / one.scale
         return inner if one.curve is None else torch.stack([one.curve.forward(row) for row in inner])
 
@@ -36,7 +36,7 @@ class StackedMap:
         if self.one.is_scaling:
             return gradients / self.one.scale
         if self.one.curve is None:
-            return gradients @ self._inner
+            return _each(gradients, self._inner)
         return torch.stack([self.one.pull_gradient(g, x) for g, x in zip(gradients, gammas, strict=True)])
 
     def pull_hessian(self, hessians: Tensor, gradients: Tensor, gammas: Tensor) -> Tensor:
@@ -44,7 +44,8 @@ class StackedMap:
         if self.one.is_scaling:
             return hessians / torch.outer(self.one.scale, self.one.scale)
         if self.one.curve is None:
-            return self._inner.mT @ hessians @ self._inner
+            inner = self._inner.expand(len(hessians), -1, -1)
+            return torch.bmm(torch.bmm(inner.mT, hessians), inner)
         rows = zip(hessians, gradients, gammas, strict=True)
         return torch.stack([self.one.pull_hessian(h, g, x) for h, g, x in rows])
 
@@ -53,7 +54,7 @@ class StackedMap:
         known = torch.isfinite(gammas).all(1)
         out = torch.full((len(gammas), len(self.one.names)), torch.nan, dtype=torch.float64, device="cpu")
         working = self.working(gammas[known]) if bool(known.any()) else out[:0]
-        link = working if self.one.uncentre is None else working @ self.one.uncentre.mT
+        link = working if self.one.uncentre is None else _each(working, self.one.uncentre.mT)
         for i, value in self.one.held.items():
             link[:, i] = value
         theta = link.clone()
@@ -61,3 +62,8 @@ class StackedMap:
             theta[:, i] = natural.transform(link[:, i])
         out[known] = theta
         return out
+
+
+def _each(points: Tensor, matrix: Tensor) -> Tensor:
+    """Return ``points @ matrix`` row by row, so that no row's bits depend on how many there are."""
+    return torch.bmm(points[:, None, :], matrix.expand(len(points), -1, -1))[:, 0]
