@@ -355,7 +355,22 @@ def test_indefinite_covariances_are_repaired_and_said():
     with pytest.warns(tm.TorchmleWarning, match="not positive semi-definite"):
         repaired = res.with_cov("cluster", {"groups": ["g", "h"]})
     assert np.linalg.eigvalsh(repaired.cov_params()).min() > -1e-12
-    assert "negative eigenvalues set to zero" in " ".join(repaired.summary().as_text().split())
+    assert re.search(r"\d negative eigenvalues? set to zero", " ".join(repaired.summary().as_text().split()))
+    Z = np.column_stack([np.ones(40), data[list("abcd")]])
+    e, B = data["y"].to_numpy() - Z @ res.params.to_numpy(), np.linalg.inv(Z.T @ Z)
+    meat = 0.0
+    for ids, sign in ((data["g"], 1), (data["h"], 1), (3 * data["h"] + data["g"], -1)):
+        sums, G = pd.DataFrame(Z * e[:, None]).groupby(ids.to_numpy()).sum().to_numpy(), ids.nunique()
+        meat = meat + sign * sums.T @ sums * G / (G - 1) * 39 / 35
+    root = np.linalg.cholesky(B)
+    values, vectors = np.linalg.eigh(root.T @ meat @ root)
+    assert values.min() < 0
+    expected = root @ (vectors * np.maximum(values, 0)) @ vectors.T @ root.T
+    same_covariance(repaired.cov_params(), expected, 1e-9)
+    moved = tm.OLS.from_formula("y ~ I(1e9 * a + 3) + I(1e-7 * b) + c + d", data).fit()
+    with pytest.warns(tm.TorchmleWarning, match="not positive semi-definite"):  # in other units, from other origins
+        moved = moved.with_cov("cluster", {"groups": ["g", "h"]})
+    close(moved.bse.to_numpy()[1:] * [1e9, 1e-7, 1, 1], repaired.bse.iloc[1:], 1e-6)
     with warnings.catch_warnings():
         warnings.simplefilter("error")
         silent = ols().with_cov("cluster", {"groups": ["firm", "county"]})
@@ -567,6 +582,23 @@ def test_panels_with_gaps():
     same_covariance(res.with_cov("hac-panel", kwds).cov_params(), expected, EXACT)
     shuffled = ols(data.sample(frac=1, random_state=4)).with_cov("hac-panel", kwds)
     same_covariance(shuffled.cov_params(), expected, 1e-10)
+
+
+def test_lags_of_panels_by_default_follow_the_periods_of_a_unit():
+    # 4 (T/100)^(2/9) is 2 for the ten years of a firm; of the 240 rows it would be 4.
+    res = ols()
+    for time in ({"time": "year"}, {}):
+        plain = res.with_cov("hac-panel", {"groups": "firm", **time})
+        two = res.with_cov("hac-panel", {"groups": "firm", "maxlags": 2, **time})
+        same_covariance(plain.cov_params(), two.cov_params(), EXACT)
+        assert "2 lags, 4 (T/100)^(2/9)" in " ".join(plain.summary().as_text().split())
+
+
+def test_lags_over_too_long_a_time_are_refused():
+    rows = np.arange(len(DATA))
+    times = rows**2 * 100_000 + rows % 2
+    with pytest.raises(tm.OptionError, match="periods between the first and the last"):
+        ols().with_cov("HAC", {"time": times, "kernel": "quadratic-spectral", "bandwidth": 3})
 
 
 def test_driscoll_kraay_with_a_year_without_rows():

@@ -24,7 +24,7 @@ class Times:
     ----------
     name : the column, or what the times were called.
     periods : (n,) whole numbers.
-    unit : what one period is, in words.
+    unit : what one period is, in words; empty where it is one of the numbers given.
     """
 
     name: str
@@ -40,6 +40,11 @@ class Times:
     def gaps(self) -> int:
         """Return how many periods between the first and the last one have no row."""
         return int(self.periods.max()) + 1 - self.distinct
+
+    @property
+    def words(self) -> str:
+        """Return the name, and what a period is where the values do not say it."""
+        return f"{self.name} ({self.unit})" if self.unit else self.name
 
 
 def late_times(value: Any, frame: Any, rows: Rows) -> Times:
@@ -62,12 +67,12 @@ def late_times(value: Any, frame: Any, rows: Rows) -> Times:
         raise DataError(f"time {name!r} is infinite in {int(np.isinf(values).sum())} rows; a time must be finite.")
     if values.dtype.kind == "M" or (values.dtype.kind == "f" and (values != np.round(values)).any()):
         _, ranks = np.unique(values, return_inverse=True)
-        return Times(name, ranks.astype(np.int64).ravel(), "distinct value")
+        return Times(name, ranks.astype(np.int64).ravel(), "distinct values in their order")
     if float(values.max()) - float(values.min()) > LONGEST:
         raise DataError(f"time {name!r} spans {float(values.max()) - float(values.min()):.3g}; give periods or dates.")
     since = (values - values.min()).astype(np.int64)
     step = max(1, int(np.gcd.reduce(since)))
-    return Times(name, since // step, "unit" if step == 1 else f"{step} units")
+    return Times(name, since // step, "" if step == 1 else f"in steps of {step}")
 
 
 def _from_objects(name: str, values: np.ndarray[Any, Any]) -> np.ndarray[Any, Any]:

@@ -12,6 +12,7 @@ from torch import Tensor
 
 from ..errors import OptionError, TorchmleWarning, unknown, warn
 from ..linalg import symmetric
+from .blocks import Units
 from .cluster import Clustered
 from .estimator import Estimator, Options, Sandwich, Setting
 from .hac import DriscollKraay, NeweyWest, PanelNeweyWest
@@ -42,7 +43,7 @@ ALIASES: Mapping[str, str] = {"hac-groupsum": "driscoll-kraay", "cluster-crv3": 
 """Names that statsmodels has for some of them."""
 
 NEGATIVE = 1e-10
-"""Size of a negative eigenvalue, relative to the largest one, that is no rounding."""
+"""Size of a negative eigenvalue, relative to the largest one in units of the bread, that is no rounding."""
 
 
 def read_estimator(cov_type: object, kwds: Mapping[str, Any] | None, setting: Setting) -> Estimator:
@@ -88,7 +89,7 @@ def estimate(
     if bread is not None and not isinstance(estimator, Nonrobust):
         text = f"{text}, bread from the expected information"
     if isinstance(estimator, Sandwich) and estimator.indefinite:
-        matrix, repaired = _definite(matrix, estimator.cov_type)
+        matrix, repaired = _definite(matrix, Units.of(parts).half, estimator.cov_type)
         text += repaired
     dfs = None if found.df_of is None else _own_degrees(found.df_of(jacobian))
     df = found.df if found.df is not None else parts.nobs - parts.params
@@ -101,18 +102,26 @@ def estimate(
 def average_covariance(rows: Contributions, estimator: Sandwich, nobs: float, params: int) -> Tensor:
     """Return the covariance of averages from the influences of the rows, as the estimator treats scores."""
     matrix = symmetric(estimator.meat(rows, nobs, params).matrix)
-    return _definite(matrix, estimator.cov_type)[0] if estimator.indefinite else matrix
+    if not estimator.indefinite:
+        return matrix
+    sizes = rows.outer().diagonal().sqrt()
+    return _definite(matrix, torch.where(sizes > 0, sizes, torch.ones_like(sizes)).diag(), estimator.cov_type)[0]
 
 
 def _own_degrees(dfs: Tensor) -> Tensor:
     return torch.where(dfs > 0, dfs, torch.full_like(dfs, torch.nan))
 
 
-def _definite(matrix: Tensor, cov_type: str) -> tuple[Tensor, str]:
-    """Return a matrix whose negative eigenvalues are set to zero (Cameron, Gelbach and Miller 2011, section 2.3)."""
+def _definite(matrix: Tensor, unit: Tensor, cov_type: str) -> tuple[Tensor, str]:
+    """Return a matrix whose negative eigenvalues are set to zero (Cameron, Gelbach and Miller 2011, section 2.3).
+
+    Eigenvalues are those of ``T^-1 V T^-T``, T being ``unit``: with ``T T'`` the bread they do not depend on the units
+    of the columns, nor on which level of a category is left out.
+    """
     if not bool(torch.isfinite(matrix).all()) or not len(matrix):
         return matrix, ""
-    values, vectors = torch.linalg.eigh(matrix)
+    scaled = symmetric(torch.linalg.solve(unit, torch.linalg.solve(unit, matrix).mT))
+    values, vectors = torch.linalg.eigh(scaled)
     largest = float(values.abs().max())
     bad = int((values < -NEGATIVE * largest).sum())
     if not bad:
@@ -123,7 +132,8 @@ def _definite(matrix: Tensor, cov_type: str) -> tuple[Tensor, str]:
         "groups for what is estimated.",
         TorchmleWarning,
     )
-    return symmetric((vectors * values.clamp(min=0.0)) @ vectors.mT), f", {bad} negative eigenvalues set to zero"
+    repaired = unit @ (vectors * values.clamp(min=0.0)) @ vectors.mT @ unit.mT
+    return symmetric(repaired), f", {bad} negative eigenvalue{'s' if bad > 1 else ''} set to zero"
 
 
 def not_available(params: int, cov_type: str, use_t: bool) -> Covariance:

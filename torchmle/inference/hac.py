@@ -23,6 +23,9 @@ from .serial import lagged_sum, recolour, whiten
 
 RULES = ("andrews", "newey-west")
 
+MOST = 10_000_000
+"""Lags that are weighed, at most."""
+
 COUNTS = {"freq_weights": "since repeated rows have no place in time. Expand the data, with a time for each row"}
 
 
@@ -71,7 +74,7 @@ class Window:
         Parameters
         ----------
         series : (T, p) contributions for an automatic bandwidth.
-        periods : how many periods there are, for the default.
+        periods : how many periods have rows, for the default.
         """
         kernel, how = KERNELS[self.kernel], ""
         lags, width = self.maxlags, self.bandwidth
@@ -89,6 +92,11 @@ class Window:
             unit = max(width, 1e-300)
         else:
             last, unit = min(span, lags), lags + 1.0
+        if last > MOST:
+            raise OptionError(
+                f"There are {span} periods between the first and the last row, and {last} lags to weigh; {MOST} can be "
+                "weighed. Give times that are counted in days, months or years, or a kernel and maxlags= that end."
+            )
         x = torch.arange(max(last, 0) + 1, dtype=torch.float64, device="cpu") / unit
         return kernel.weight(x), f"{self.kernel} kernel, {text}{how}"
 
@@ -127,7 +135,7 @@ class Serial(Sandwich):
         """Return the long-run variance."""
         values, units, periods = self.series(rows)
         span = int(periods.max() - periods.min())
-        plain, A = values, None
+        plain, A, length = values, None, len(np.unique(periods.numpy()))
         if self.window.prewhiten:
             values, A = whiten(values)
             units, periods = units[1:], periods[1:]
@@ -135,7 +143,7 @@ class Serial(Sandwich):
         if isinstance(self.window.bandwidth, str):
             tuning = rows.comparable(plain)
             tuning = whiten(tuning)[0] if A is not None else tuning
-        weights, text = self.window.weights(span, tuning, len(plain))
+        weights, text = self.window.weights(span, tuning, length)
         total = lagged_sum(values, units, periods, weights)
         if A is not None:
             total, text = recolour(total, A), f"{text}, prewhitened"
@@ -196,7 +204,7 @@ class NeweyWest(Serial):
         """Return what the covariance is robust to."""
         if self.times is not None:
             lost = f", {self.times.gaps} periods without a row" if self.times.gaps else ""
-            return f"heteroskedasticity and autocorrelation robust, time {self.times.name}{lost}"
+            return f"heteroskedasticity and autocorrelation robust, time {self.times.words}{lost}"
         lost = f" ({self.dropped} that were dropped are not counted)" if self.dropped else ""
         return f"heteroskedasticity and autocorrelation robust, lags of rows in use{lost}"
 
@@ -253,7 +261,7 @@ class PanelNeweyWest(Serial):
     @property
     def words(self) -> str:
         """Return what the covariance is robust to."""
-        time = "lags of rows in use" if self.times is None else f"time {self.times.name}"
+        time = "lags of rows in use" if self.times is None else f"time {self.times.words}"
         return f"autocorrelation robust within {self.groups.name}, {self.groups.count} units, {time}"
 
 
@@ -301,7 +309,7 @@ class DriscollKraay(Serial):
     @property
     def words(self) -> str:
         """Return what the covariance is robust to."""
-        return f"Driscoll-Kraay, time {self.times.name}, {self.times.distinct} periods"
+        return f"Driscoll-Kraay, time {self.times.words}, {self.times.distinct} periods"
 
 
 def _refuse_gaps(window: Window, times: Times | None) -> None:
