@@ -58,6 +58,11 @@ def nested_log_probabilities(V: Tensor, root: Nest, dissimilarities: Tensor, ava
     return logp if available is None else logp.masked_fill(~available, -torch.inf)
 
 
+def nested_value(V: Tensor, root: Nest, dissimilarities: Tensor, available: Tensor | None) -> Tensor:
+    """Return the (S,) expected utility of the best alternative of a tree of nests, up to a constant."""
+    return _descend(V, root, positive(dissimilarities), available)[0]
+
+
 def _descend(
     V: Tensor, nest: Nest, dissimilarities: Tensor, available: Tensor | None
 ) -> tuple[Tensor, Tensor | None, Tensor]:
@@ -114,6 +119,16 @@ def nested_curvature(
 
     visit(root, [], V.new_zeros(()))
     return Curvature(diagonal, torch.stack(scales, 1), torch.stack(vectors, 1))
+
+
+def cross_nested_value(
+    V: Tensor, member: Tensor, log_shares: Tensor, dissimilarities: Tensor, available: Tensor | None
+) -> Tensor:
+    """Return the (S,) expected utility of the best alternative, up to a constant; parameters as below."""
+    scale = positive(dissimilarities)[:, None]
+    there = member.expand(len(V), -1, -1) if available is None else member & available[:, None, :]
+    nests = logsumexp_there((V[:, None, :] + log_shares) / scale, there) * scale[:, 0]
+    return logsumexp_there(nests, there.any(2), 1)
 
 
 def cross_nested_log_probabilities(

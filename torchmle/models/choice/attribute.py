@@ -12,11 +12,13 @@ import torch
 from torch import Tensor
 
 from ...data.choice import ChoiceData
+from ...data.choice_formula import parse_choice
 from ...data.formula import names_in_steps
 from ...data.vectors import FloatArray
 from ...errors import DataError, DataWarning, OptionError, unheard, unknown
 from ...results.sheet import stands_alone
 from ...results.slopes import slopes
+from .mixed import MixedLogit
 from .scenes import Scene, scene_of_data
 
 EXTRA = ("W", "Z")
@@ -115,9 +117,11 @@ class _Rows:
 
     def is_linear(self, name: str) -> bool:
         """Return whether the column stands for itself in every term."""
-        formulas = self.scene.design.formulas
-        plain = getattr(self.scene.model, "component_formula", None) is None
-        return plain and formulas is not None and stands_alone(formulas, name, list(map(str, self.data.frame.columns)))
+        columns, own = list(map(str, self.data.frame.columns)), [self.scene.design.formulas]
+        text = self.scene.model.component_formula if isinstance(self.scene.model, MixedLogit) else None
+        if text is not None:
+            own.append(parse_choice(f"~ {text} | 0", self.data))
+        return all(formulas is not None and stands_alone(formulas, name, columns) for formulas in own)
 
     def columns(self, frame: pd.DataFrame, names: Iterable[str]) -> dict[str, tuple[list[int], FloatArray]]:
         """Return the attributes by row."""

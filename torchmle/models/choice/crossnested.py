@@ -107,11 +107,15 @@ class CrossNestedLogit(ChoiceModel):
 
     def log_probabilities(self, V: Tensor, params: Tensor, available: Tensor | None) -> Tensor:
         """Return the log-probabilities of alternatives; see the class for the formula."""
+        return cross_nested_log_probabilities(V, *self.nesting(params), available)
+
+    def nesting(self, params: Tensor) -> tuple[Tensor, Tensor, Tensor]:
+        """Return which alternatives are in which nests, the logarithms of their shares, and the dissimilarities."""
         own = params[len(self.exog_names) :]
         count = len(self.slots)
-        at, free = torch.tensor(self.slots, device=V.device), own[count:]
-        dissimilarities = V.new_ones(len(self.member)).index_put((at,), own[:count])
-        return cross_nested_log_probabilities(V, self.member, self._log_shares(free), dissimilarities, available)
+        at, free = torch.tensor(self.slots, device=params.device), own[count:]
+        dissimilarities = params.new_ones(len(self.member)).index_put((at,), own[:count])
+        return self.member, self._log_shares(free), dissimilarities
 
     def _log_shares(self, free: Tensor) -> Tensor:
         """Return the (M, J) logarithms of shares."""

@@ -27,6 +27,8 @@ class Drawn:
     Attributes
     ----------
     rows : which situations these are.
+    theta : (P,) parameters.
+    units : the persons whose situations these are.
     X : (n, J, K) attributes; ``there`` (n, J) which alternatives are available.
     beta : (n, K, R) coefficients.
     V, logp : (n, J, R) utilities and log-probabilities, minus infinity where not available.
@@ -35,6 +37,8 @@ class Drawn:
     """
 
     rows: slice
+    theta: Tensor
+    units: slice
     X: Tensor
     there: Tensor
     beta: Tensor
@@ -67,10 +71,6 @@ class Drawn:
             for j in range(self.prob.shape[1])
         ]
         return torch.stack(rows, 1) @ self.weights
-
-    def value(self) -> Tensor:
-        """Return the (n, R) expected utilities of the best alternative of a logit, up to a constant."""
-        return torch.logsumexp(self.V.masked_fill(~self.there[..., None], -torch.inf), 1)
 
 
 @dataclass(frozen=True, eq=False)
@@ -107,12 +107,12 @@ class Stage:
             V = torch.bmm(X, beta)
             available = None if scene.available is None else scene.available[rows]
             logp = scene.model.at_situations(rows).log_probabilities(V[..., 0], theta, available)[..., None]
-            return Drawn(rows, X, there, beta, V, logp, V.new_ones(1), is_logit(scene.model))
+            return Drawn(rows, theta, slice(start, stop), X, there, beta, V, logp, V.new_ones(1), is_logit(scene.model))
         each = self.coefficients(theta, start, stop)
         beta = each[scene.unit[rows] - start]
         V = torch.bmm(X, beta)
         logp = torch.log_softmax(V.masked_fill(~there[..., None], -torch.inf), 1)
-        return Drawn(rows, X, there, beta, V, logp, self.draws.log_weights.exp(), True)
+        return Drawn(rows, theta, slice(start, stop), X, there, beta, V, logp, self.draws.log_weights.exp(), True)
 
     def coefficients(self, theta: Tensor, start: int, stop: int) -> Tensor:
         """Return the (n, K, R) coefficients of some persons at their draws."""
