@@ -21,13 +21,24 @@ if TYPE_CHECKING:
     from .estimates import Estimates
 
 
+NO_SUM = {
+    "nonrobust": "which takes the model as right",
+    "opg": "which takes the model as right",
+    "HC2": "which divides rows by their leverage on the estimates; averages have none",
+    "HC3": "which divides rows by their leverage on the estimates; averages have none",
+    "CR2": "which divides residuals by their leverage on the estimates; averages have none",
+    "CRV3": "which leaves out clusters; margins are not computed again without them",
+}
+"""Why the errors of a fit are no sums of products of influences."""
+
+
 def check_unconditional(results: Estimates, typical: str | None) -> None:
     """Refuse unconditional errors where rows are not averaged, or the errors of the fit take the model as right."""
     if not issubclass(ESTIMATORS[results.cov_type], Sandwich):
         robust = ", ".join(name for name, kind in ESTIMATORS.items() if issubclass(kind, Sandwich))
         raise OptionError(
             f"vce='unconditional' needs robust errors that are sums over rows: use with_cov('HC1') or another of "
-            f"{robust} first; this fit has {results.cov_type!r}."
+            f"{robust} first. This fit has {results.cov_type!r}, {NO_SUM[results.cov_type]}."
         )
     if typical is not None:
         raise OptionError(f"vce='unconditional' needs averages over the rows; at={typical!r} has none. Use 'overall'.")
@@ -43,8 +54,9 @@ def unconditional(
 ) -> Tensor:
     """Return the covariance of averages ``m`` over rows that are a sample, too.
 
-    A row's influence is ``(f_i - m) / W + J bread s_i``; times the weight of the row, these are added up by
-    cluster, and corrected by the factor of the covariance in use (HC1: n/(n-K), cluster: G/(G-1) ...).
+    A row's influence is ``(f_i - m) / W + J bread s_i``. Times the weight of the row, these take the place of the
+    scores in the covariance in use, with its clusters, lags or distances and its correction (HC1: n/(n-K) ...); an
+    automatic bandwidth is that of the influences.
     """
     influence = _of_estimates(results) @ jacobian.mT
     for m, mask in enumerate(masks):
@@ -55,7 +67,9 @@ def unconditional(
 
 def _of_estimates(results: Estimates) -> Tensor:
     """Return the (n, K) influence of a row, of weight one, on the link-scale estimates: ``bread s_i``."""
-    fit, bread, weights = results.fit, results.inference.bread, results.model.data.weights
+    fit, weights = results.fit, results.model.data.weights
+    own_bread = results.inference.covariance.bread  # that of the expected information, where it was asked for
+    bread = results.inference.bread if own_bread is None else own_bread
     if bread is None:
         return torch.full((results.model.data.rows.count, len(fit.map.link_names)), torch.nan, dtype=torch.float64)
     scores = fit.objective.scores(fit.map.working(fit.gamma)).double().cpu() @ fit.map.working_jacobian(fit.gamma)
@@ -74,4 +88,4 @@ def _summed(results: Estimates, influence: Tensor, weights: Tensor) -> Tensor:
     data = results.model.data
     counts = data.weights is not None and data.weights.kind == "freq_weights"
     rows = Influences(influence, weights, counts)
-    return average_covariance(rows, estimator, results.nobs, len(results.fit.gamma))
+    return average_covariance(rows, estimator, results.fit.observed, len(results.fit.gamma))
