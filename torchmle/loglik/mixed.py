@@ -13,6 +13,8 @@ where ``D_tj = dV_tj / d theta`` is a column of data times the slope of a coeffi
 
 from __future__ import annotations
 
+import math
+import threading
 from collections.abc import Sequence
 from dataclasses import dataclass
 from functools import cached_property
@@ -87,6 +89,19 @@ class _Pieces:
     members: Tensor
 
 
+_rooms = threading.local()
+
+
+def _room(name: str, shape: tuple[int, ...], like: Tensor) -> Tensor:
+    """Return a tensor to write to, whose memory this thread uses again: allocators part with big pieces reluctantly."""
+    size = math.prod(shape)
+    kept: dict[str, Tensor] = _rooms.__dict__
+    key = f"{name} {like.dtype} {like.device}"
+    if key not in kept or len(kept[key]) < size:
+        kept[key] = like.new_empty(size)
+    return kept[key][:size].view(shape)
+
+
 class MixedLogitObjective(Objective):
     """Sum the simulated log-likelihoods of persons.
 
@@ -152,7 +167,8 @@ class MixedLogitObjective(Objective):
         mixed = mix(layout.mixing, self._indices(working, part), part.draws, order)
         n, T, J, _ = part.D.shape
         random = part.D[..., list(layout.columns)].view(n, T * J, -1)
-        V = torch.bmm(random, mixed.beta.detach().transpose(0, 1))
+        beta = mixed.beta.detach().transpose(0, 1)
+        V = torch.bmm(random, beta, out=_room("V", (n, T * J, beta.shape[2]), beta))
         if layout.plain:
             own = torch.stack([working[p] for p, slot in enumerate(layout.slots) if slot.column >= 0])
             V += (part.D[..., list(layout.plain)] @ own).view(n, T * J, 1)
@@ -204,14 +220,16 @@ class MixedLogitObjective(Objective):
     def _gradients(self, part: _Part, state: _State) -> tuple[Tensor, Tensor, list[Tensor | None]]:
         """Return (P, n, R) derivatives of log-probabilities, (n, T, K, R) mean attributes and the features."""
         n, T, J, K = part.D.shape
-        mean = torch.bmm(part.D.view(n * T, J, K).mT, state.P.view(n * T, J, -1)).view(n, T, K, -1)
+        P = state.P.view(n * T, J, -1)
+        room = _room("mean", (n * T, K, P.shape[2]), P)
+        mean = torch.bmm(part.D.view(n * T, J, K).mT, P, out=room).view(n, T, K, -1)
         by_column = -mean.sum(1)
         slopes = state.mixed.slopes
         assert slopes is not None
         own = by_column[:, list(self.layout.columns)].transpose(0, 1)
         by_index = own * slopes if state.mixed.diagonal else (own[:, None] * slopes).sum(0)
         features = [None if s.column >= 0 else self._feature(part, s.feature) for s in self.layout.slots]
-        g = by_column.new_empty(len(self.layout.slots), n, by_column.shape[2])
+        g = _room("g", (len(self.layout.slots), n, by_column.shape[2]), by_column)
         for p, (slot, phi) in enumerate(zip(self.layout.slots, features, strict=True)):
             base = by_column[:, slot.column] if slot.column >= 0 else by_index[slot.index]
             torch.mul(base, 1.0 if phi is None else phi, out=g[p])
@@ -260,12 +278,16 @@ class MixedLogitObjective(Objective):
         n, T, J, R = state.P.shape
         pieces = self._pieces
         tau = torch.stack([self._factor(state, features, key, w) for key in pieces.keys], 1)
-        weighted = state.P.mul_(w[:, None, None, :]).view(n, T * J, 1, R) * tau[:, None]
-        moments = torch.bmm(weighted.view(n, -1, R), tau.mT).view(n * T * J, len(pieces.keys), -1)
+        F, P = len(pieces.keys), state.P.mul_(w[:, None, None, :]).view(n, T * J, 1, R)
+        weighted = torch.mul(P, tau[:, None], out=_room("weighted", (n, T * J, F, R), P))
+        moments = torch.bmm(weighted.view(n, -1, R), tau.mT).view(n * T * J, F, F)
         X = part.D[..., pieces.columns].flatten(0, 2)
         whole = (moments[:, pieces.at][:, :, pieces.at] * X[:, :, None] * X[:, None, :]).sum(0)
-        middle = mean[:, :, pieces.columns] * (tau * w.sqrt()[:, None])[:, None, pieces.at]
-        flat = middle.transpose(0, 2).reshape(len(pieces.columns), -1)
+        Z, rooted = len(pieces.columns), tau * w.sqrt()[:, None]
+        middle = _room("middle", (Z, n, T, R), P)
+        for z, (k, f) in enumerate(zip(pieces.columns, pieces.at, strict=True)):
+            torch.mul(mean[:, :, k], rooted[:, None, f], out=middle[z])
+        flat = middle.view(Z, -1)
         return pieces.members @ (whole - flat @ flat.mT) @ pieces.members.mT
 
     @cached_property
