@@ -15,6 +15,7 @@ from torch import Tensor
 from .moments import Moments
 from .objective import Objective
 from .replicates import Replicates, Stack
+from .tiles import product, tiled
 
 
 class LoopedReplicates(Replicates):
@@ -53,9 +54,10 @@ class LoopedReplicates(Replicates):
         base = self.objective.weights
         total = float(self.rows) if base is None else float(base.sum())
         host = weights.to("cpu", torch.float64)
-        values = host @ self.objective.values(working).to("cpu", torch.float64)
-        gradients = host @ self.objective.scores(working).to("cpu", torch.float64)
-        return Stack(values, gradients, (host.sum(1) / total)[:, None, None] * own.hessian)
+        values, scores = self.objective.values(working), self.objective.scores(working)
+        known = torch.cat([values[:, None], scores], 1).to("cpu", torch.float64)
+        sums = product(host, tiled(known))[:, : known.shape[1]]
+        return Stack(sums[:, 0], sums[:, 1:], (host.sum(1) / total)[:, None, None] * own.hessian)
 
     def _one(self, working: Tensor, weights: Tensor | None, endog: Tensor | None, order: int) -> Moments:
         own = copy.copy(self.objective) if endog is None else self.respond(endog)

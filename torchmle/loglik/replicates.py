@@ -134,7 +134,7 @@ class PredictorReplicates(BlockedReplicates):
         self.sizes = [p.X.shape[1] for p in self.predictors]
         self.starts = [sum(self.sizes[:j]) for j in range(len(self.sizes) + 1)]
         self.params = self.starts[-1]
-        self.step = ROWS // max(1, self.params // WIDE) // ROW_TILE * ROW_TILE + ROW_TILE if flat else ROWS
+        self.step = max(ROW_TILE, ROWS // max(1, self.params // WIDE) // ROW_TILE * ROW_TILE) if flat else ROWS
         self.narrow = [j > 0 and _is_one(p) for j, p in enumerate(self.predictors)]
 
     @cached_property

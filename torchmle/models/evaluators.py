@@ -6,7 +6,6 @@ import copy
 import math
 from collections.abc import Iterator
 from contextlib import suppress
-from dataclasses import replace
 from typing import TYPE_CHECKING, Any
 
 import torch
@@ -24,6 +23,7 @@ from ..loglik.replicates import PredictorReplicates, Replicates, Rows, Stack, St
 from ..loglik.tiles import repeated
 from ..params.stacked import StackedMap
 from ..results.estimates import Estimates
+from .answering import answering
 
 if TYPE_CHECKING:
     from .base import GenericLikelihoodModel
@@ -173,10 +173,7 @@ def with_response(source: Estimates, endog: Tensor) -> Objective:
         other = copy.copy(objective)
         other.y, other._known = endog.to(objective.y), None
         return other
-    model = copy.copy(_model(source))
-    model.endog = endog.to(model.endog)
-    model.data = replace(model.data, endog=model.endog)
-    made = model.make_objective(source.fit.map)
+    made = answering(_model(source), endog.to(objective.device, objective.dtype)).make_objective(source.fit.map)
     if not isinstance(made, type(objective)) and not isinstance(objective, type(made)):
         raise DataError("another response changes the kind of the likelihood.")
     if isinstance(objective, LiftedObjective) and isinstance(made, OpaqueObjective):

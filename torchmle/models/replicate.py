@@ -252,6 +252,8 @@ def one_by_one(plan: Replicated, inputs: Inputs) -> tuple[Tensor, float] | str:
             return _maximised(plan, objective)
     except TorchmleError as error:
         return str(error)
+    except Exception as error:  # the user's code, at a point that this replicate came to: the others go on
+        return f"{type(error).__name__}: {error}"
 
 
 def _solved(plan: Replicated, objective: LeastSquares) -> tuple[Tensor, float] | str:
