@@ -622,3 +622,162 @@ def test_errors_of_coefficients_of_persons_are_near_the_delta_method():
         results.individual_coefficients(parameter_uncertainty=True, draws=3)
     with pytest.raises(tm.UndefinedStatisticError, match="has none"):
         fitted("conditional").individual_coefficients()
+
+
+# ---- IIA, mixing, draws
+
+
+def newton(X: np.ndarray, there: np.ndarray, y: np.ndarray) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+    """Return the estimates of a conditional logit, their covariance and the (S, J) probabilities, by the textbook."""
+    b = np.zeros(X.shape[2])
+    for _ in range(30):
+        V = np.where(there, np.exp(X @ b), 0.0)
+        P = V / V.sum(1, keepdims=True)
+        D = X - (P[..., None] * X).sum(1, keepdims=True)
+        H = np.einsum("sj,sjk,sjl->kl", P, D, D)
+        b = b + np.linalg.solve(H, D[np.arange(len(y)), y].sum(0))
+    return b, np.linalg.inv(H), P
+
+
+def test_the_test_of_hausman_and_mcfadden_by_two_fits_with_numpy():
+    results = conditional("plain")
+    m = results.model
+    X, there, y = m.X.numpy(), m.available.numpy(), m.chosen.numpy()
+    gone = m.alternatives.index("bike")
+    stay = [j for j in range(4) if j != gone]
+    keep = [k for k, n in enumerate(results.params.index) if n != "asc_bike"]
+    rows = y != gone
+    whole, V, _ = newton(X, there, y)
+    code = {j: i for i, j in enumerate(stay)}
+    part, W, _ = newton(X[rows][:, stay][:, :, keep], there[rows][:, stay], np.array([code[j] for j in y[rows]]))
+    d = part - whole[keep]
+    expected = d @ np.linalg.solve(W - V[np.ix_(keep, keep)], d)
+    found = results.iia_test("bike", robust=False)
+    np.testing.assert_allclose(found.statistic, expected, rtol=1e-6)
+    assert found.df == len(keep)
+
+
+def test_the_lm_test_for_mixing_by_numpy():
+    results = conditional("plain")
+    m = results.model
+    X, there, y = m.X.numpy(), m.available.numpy(), m.chosen.numpy()
+    _, _, P = newton(X, there, y)
+    at = [list(results.params.index).index(n) for n in ("time", "cost")]
+    x = X[:, :, at]
+    z = (x - (P[..., None] * x).sum(1, keepdims=True)) ** 2 / 2
+    both = np.concatenate([X, z], 2)
+    D = both - (P[..., None] * both).sum(1, keepdims=True)
+    each = D[np.arange(len(y)), y]
+    A = np.einsum("sj,sjk,sjl->kl", P, D, D)
+    g = each.sum(0)
+    found = results.mixing_test(["time", "cost"])
+    np.testing.assert_allclose(found.statistic, g @ np.linalg.solve(A, g), rtol=1e-6)
+    inverse = np.linalg.inv(A)
+    V = (inverse @ each.T @ each @ inverse)[-2:, -2:]
+    step = (inverse @ g)[-2:]
+    robust = results.with_cov("HC0").mixing_test(["time", "cost"])
+    np.testing.assert_allclose(robust.statistic, step @ np.linalg.solve(V, step), rtol=1e-6)
+
+
+def simulated(seed: int, kind: str) -> tm.ChoiceResults:
+    """Return a conditional logit on choices among three alternatives by a logit, a nested or a mixed logit."""
+    rng = np.random.default_rng(seed)
+    x = rng.normal(size=(800, 3, 2))
+    b = np.array([1.0, -1.0]) + (kind == "mixed") * rng.normal(size=(800, 1, 2)) * 2.0
+    noise = rng.gumbel(size=(800, 3))
+    if kind == "alike":  # the last two share most of their noise
+        noise[:, 2] = noise[:, 1] + 0.2 * rng.gumbel(size=800)
+    y = ((x * b).sum(2) + noise).argmax(1)
+    return tm.ConditionalLogit(y, x, names=["a", "b"]).fit()
+
+
+def test_the_test_for_mixing_holds_its_level_and_finds_mixing():
+    level = [simulated(seed, "logit").mixing_test().statistic for seed in range(60)]
+    # the mean of 60 chi-squared values with 2 degrees of freedom has a standard error of 0.26
+    assert abs(np.mean(level) - 2.0) < 4 * 0.26
+    assert simulated(0, "mixed").mixing_test().pvalue < 1e-4
+
+
+def tabled(seed: int, kind: str) -> tm.ChoiceResults:
+    """Return the same with data that have columns, as leaving out alternatives needs."""
+    m = simulated(seed, kind).model
+    S = len(m.chosen)
+    table = pd.DataFrame(m.X.numpy().reshape(-1, 2), columns=["a", "b"])
+    table = table.assign(s=np.repeat(np.arange(S), 3), j=np.tile(list("uvw"), S))
+    table["y"] = (np.tile(np.arange(3), S) == np.repeat(m.chosen.numpy(), 3)).astype(int)
+    return tm.ConditionalLogit.from_formula("y ~ a + b | 0", table, alternatives="j", situations="s").fit()
+
+
+def test_the_test_of_iia_holds_its_level_and_finds_alternatives_that_are_alike():
+    level = [tabled(seed, "logit").iia_test("w", robust=True).statistic for seed in range(30)]
+    assert abs(np.mean(level) - 2.0) < 4 * (4 / 30) ** 0.5
+    assert tabled(0, "alike").iia_test("u", robust=True).pvalue < 1e-3
+
+
+def test_weights_and_clusters_in_tests_of_what_was_taken_for_granted():
+    table = trips().assign(w=1 + trips().trip % 3)
+    twice = table.loc[table.index.repeat(table.w)].copy()
+    twice["number"] = twice.groupby(level=0).cumcount()
+    twice["trip"] = twice.trip * 10 + twice.number
+    twice = twice.sort_values(["trip"], kind="stable")
+    weighted = tm.ConditionalLogit.from_formula("chosen ~ time + cost", table, freq_weights="w", **KEYS).fit()
+    repeated = tm.ConditionalLogit.from_formula("chosen ~ time + cost", twice, **KEYS).fit()
+    for robust in (True, False):
+        pair = [r.iia_test("train", robust=robust).statistic for r in (weighted, repeated)]
+        np.testing.assert_allclose(*pair, rtol=1e-6)
+    for cov in ("nonrobust", "HC0"):
+        pair = [r.with_cov(cov).mixing_test("time").statistic for r in (weighted, repeated)]
+        np.testing.assert_allclose(*pair, rtol=1e-6)
+    # clusters of copies: the same as sampling weights, which square what a row counts
+    sampled = tm.ConditionalLogit.from_formula("chosen ~ time + cost", table, sampling_weights="w", **KEYS).fit()
+    grouped = tm.ConditionalLogit.from_formula(
+        "chosen ~ time + cost", twice.assign(g=twice.trip // 10), groups="g", **KEYS
+    ).fit(cov_type="cluster")
+    pair = [r.iia_test("train").statistic for r in (sampled, grouped)]
+    np.testing.assert_allclose(*pair, rtol=1e-6)
+    pair = [r.mixing_test("time").statistic for r in (sampled, grouped)]
+    np.testing.assert_allclose(*pair, rtol=1e-6)
+
+
+def test_the_report_on_draws_is_that_of_fits_with_them():
+    results = fitted("normal")
+    report = results.draws_report(numbers=[50, 25], kinds=["halton", "random"], seeds=[2, 3])
+    own = report.fits.loc["halton", 50, 2]
+    np.testing.assert_allclose(own[list(results.params.index)].to_numpy(dtype=float), results.params, rtol=1e-5)
+    fresh = tm.MixedLogit.from_formula(
+        "chosen ~ time + cost | income",
+        trips(),
+        random={"time": "normal"},
+        persons="person",
+        draws=tm.Draws("random", 25, seed=3),
+        **KEYS,
+    ).fit()
+    np.testing.assert_allclose(report.fits.loc["random", 25, 3].llf, fresh.llf, rtol=1e-9)
+    spread = report.fits.xs("halton").xs(25)["sd:time"].std()
+    np.testing.assert_allclose(report.spread.loc[("halton", 25), "sd:time"], spread, rtol=1e-12)
+    np.testing.assert_allclose(
+        report.relative.loc[("halton", 25), "sd:time"], spread / results.bse["sd:time"], rtol=1e-12
+    )
+    assert results.model.draws == DRAWS
+    assert "Spread across seeds" in str(report)
+
+
+@pytest.mark.parametrize(
+    ("call", "message"),
+    [
+        (lambda: conditional("plain").iia_test("bus"), "is the base"),
+        (lambda: conditional("plain").iia_test("cars"), "Did you mean 'car'"),
+        (lambda: conditional("plain").iia_test(["bike", "car", "train"]), "at least two"),
+        (lambda: conditional("plain").iia_test("car", robust=2), "robust=2"),
+        (lambda: fitted("weighted").iia_test("car", robust=False), "not efficient"),
+        (lambda: fitted("nested").iia_test("car"), "tm.ConditionalLogit"),
+        (lambda: conditional("plain").mixing_test("tme"), "Did you mean 'time'"),
+        (lambda: fitted("normal").mixing_test("time"), "tm.ConditionalLogit"),
+        (lambda: conditional("plain").draws_report(), "has none"),
+        (lambda: fitted("normal").draws_report(numbers=[]), "numbers is empty"),
+        (lambda: fitted("normal").draws_report(kinds="haltn"), "Did you mean 'halton'"),
+    ],
+)
+def test_tests_that_cannot_be_are_refused(call, message):
+    with pytest.raises(tm.TorchmleError, match=message):
+        call()

@@ -17,13 +17,13 @@ from .quantities import Quantities, covariance_of, estimates_of, quantities
 from .scenes import Scene, set_scene, weights_of
 
 if TYPE_CHECKING:
-    from .results import ChoiceResults
+    from ...results.results import Results
 
 AT = ("aggregate", "situations")
 
 
 def elasticities(
-    results: ChoiceResults, variable: str, alternative: Any, data: Any, at: str, weights: Any, alpha: float
+    results: Results, variable: str, alternative: Any, data: Any, at: str, weights: Any, alpha: float
 ) -> Quantities | pd.DataFrame:
     """Return own and cross elasticities; see :meth:`ChoiceResults.elasticities`."""
     what = f"elasticities({variable!r})"
@@ -72,7 +72,7 @@ def _rates(d: Drawn, found: Attribute, moving: list[int] | None) -> Tensor:
 
 
 def _aggregate(
-    results: ChoiceResults, scene: Scene, found: Attribute, moving: list[int] | None, w: Tensor
+    results: Results, scene: Scene, found: Attribute, moving: list[int] | None, w: Tensor
 ) -> tuple[Tensor, Tensor]:
     """Return the elasticities of shares: those of situations, weighted by probabilities, and their derivatives."""
     J = len(scene.alternatives)
@@ -99,7 +99,7 @@ def _labels(scene: Scene, found: Attribute, moving: list[int] | None) -> pd.Data
     )
 
 
-def _by_situation(results: ChoiceResults, scene: Scene, found: Attribute, moving: list[int] | None) -> pd.DataFrame:
+def _by_situation(results: Results, scene: Scene, found: Attribute, moving: list[int] | None) -> pd.DataFrame:
     """Return elasticities and errors by situation, where both alternatives are available."""
 
     def statistic(d: Drawn) -> Tensor:

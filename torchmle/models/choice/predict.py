@@ -18,10 +18,10 @@ from .quantities import Quantities, estimates_of, quantities
 from .scenes import Scene, own_data, set_scene, weights_of
 
 if TYPE_CHECKING:
-    from .results import ChoiceResults
+    from ...results.results import Results
 
 
-def probabilities(results: ChoiceResults, data: Any, available: Any) -> pd.DataFrame:
+def probabilities(results: Results, data: Any, available: Any) -> pd.DataFrame:
     """Return probabilities by situation; see :meth:`ChoiceResults.probabilities`."""
     scene = set_scene(results, data, "probabilities()", available)
     found = by_situation(make_stage(scene), estimates_of(results), lambda d: d.mean(d.prob))
@@ -32,7 +32,7 @@ def probabilities(results: ChoiceResults, data: Any, available: Any) -> pd.DataF
     return pd.concat([frame, gone])
 
 
-def shares(results: ChoiceResults, data: Any, by: Any, weights: Any, available: Any, alpha: float) -> Quantities:
+def shares(results: Results, data: Any, by: Any, weights: Any, available: Any, alpha: float) -> Quantities:
     """Return market shares; see :meth:`ChoiceResults.shares`."""
     scene = set_scene(results, data, "shares()", available)
     w = weights_of(results, scene, data, weights)
@@ -135,7 +135,7 @@ class Counterfactual:
 
 
 def counterfactual(
-    results: ChoiceResults,
+    results: Results,
     data: Any,
     versus: Any,
     without: Any,
@@ -173,7 +173,7 @@ def _stacked(labels: list[Any], kinds: Sequence[Kinds], parts: Sequence[Tensor])
 
 
 def both_sides(
-    results: ChoiceResults, data: Any, versus: Any, without: Any, changes: Mapping[str, Any], weights: Any, what: str
+    results: Results, data: Any, versus: Any, without: Any, changes: Mapping[str, Any], weights: Any, what: str
 ) -> tuple[Scene, Tensor, Scene, Tensor]:
     """Return the situations before and after a change with their weights.
 
@@ -200,7 +200,7 @@ def both_sides(
     return before, weights_of(results, before, versus, weights), after, weights_of(results, after, data, weights)
 
 
-def need_estimates(results: ChoiceResults, what: str) -> None:
+def need_estimates(results: Results, what: str) -> None:
     """Raise where the estimates are no numbers."""
     if not bool(torch.isfinite(estimates_of(results)).all()):
         raise UndefinedStatisticError(f"{what}: the estimates are not finite ({results.status}).")

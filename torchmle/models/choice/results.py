@@ -8,164 +8,22 @@ from typing import TYPE_CHECKING, Any
 
 import pandas as pd
 
-from ...results.results import Results
 from ...workers import engine
+from .predicted import PredictedChoices
 
 if TYPE_CHECKING:
-    from .predict import Counterfactual
+    from ...results.contrasts import HypothesisTest
+    from .drawsreport import DrawsReport
     from .quantities import Quantities
 
 
 @dataclass(frozen=True, eq=False, repr=False)
-class ChoiceResults(Results):
+class ChoiceResults(PredictedChoices):
     """Hold a fitted model of choices: probabilities, shares, elasticities and valuations beside everything else.
 
     Errors are those of functions of the estimates with the covariance of these results, rows taken as given; they are
     NaN where the fit did not converge. Averages count situations by the weights of the fit.
     """
-
-    def probabilities(self, data: Any = None, *, available: Any = None) -> pd.DataFrame:
-        """Return the probabilities of alternatives, for the situations of the fit or for new ones.
-
-        Parameters
-        ----------
-        data : :class:`torchmle.ChoiceData`, or a long table with the columns of the fit, whose choices need not be
-            known; for a model of arrays an array (S, J, K).
-        available : (S, J) for an array.
-
-        Returns
-        -------
-        pandas.DataFrame
-            A row a situation, a column an alternative: 0 where not available, NaN in situations with missing values,
-            which come last. For a mixed logit these are averages over the draws of a person that was not observed to
-            choose; persons of the fit keep the draws they had.
-
-        Raises
-        ------
-        DataError
-            For levels or alternatives that the fit did not know.
-
-        Examples
-        --------
-        >>> import torchmle as tm
-        >>> model = tm.ConditionalLogit.from_formula("chosen ~ time + cost", tm.datasets.load("trips"),
-        ...                                          alternatives="mode", situations="trip", base="bus")
-        >>> model.fit().probabilities().iloc[0].round(2).to_dict()
-        {'bus': 0.17, 'train': 0.56, 'bike': 0.27, 'car': 0.0}
-        """
-        from .predict import probabilities
-
-        with engine():
-            return probabilities(self, data, available)
-
-    def shares(
-        self, data: Any = None, *, by: Any = None, weights: Any = None, available: Any = None, alpha: float = 0.05
-    ) -> Quantities:
-        """Return market shares, the averages of probabilities, with errors.
-
-        Parameters
-        ----------
-        data, available : as in :meth:`probabilities`.
-        by : a column of the long data, or a function of them, that says of which kind an alternative is in a
-            situation; shares are then those of the kinds.
-        weights : what situations count: a column, a Series or an array; by default as in the fit.
-        alpha : one minus the level of the intervals.
-
-        Examples
-        --------
-        >>> import torchmle as tm
-        >>> model = tm.ConditionalLogit.from_formula("chosen ~ time + cost", tm.datasets.load("trips"),
-        ...                                          alternatives="mode", situations="trip", base="bus")
-        >>> model.fit().shares().table.round(3).loc["bus", ["estimate", "std err"]].tolist()
-        [0.162, 0.011]
-        """
-        from .predict import shares
-
-        with engine():
-            return shares(self, data, by, weights, available, alpha)
-
-    def counterfactual(
-        self,
-        data: Any = None,
-        *,
-        versus: Any = None,
-        without: Any = None,
-        by: Any = None,
-        weights: Any = None,
-        alpha: float = 0.05,
-        **changes: Any,
-    ) -> Counterfactual:
-        """Return market shares before and after a change, and the differences with their errors.
-
-        Parameters
-        ----------
-        data : situations after the change, as in :meth:`probabilities`; or say what changes:
-        changes : columns of the data, as in :meth:`ChoiceData.with_columns`.
-        without : an alternative that is taken out, or a list of them.
-        versus : situations before; by default those of the fit.
-        by, weights, alpha : as in :meth:`shares`.
-
-        Raises
-        ------
-        OptionError
-            If nothing changes, or a column does not exist.
-
-        Examples
-        --------
-        >>> import torchmle as tm
-        >>> model = tm.ConditionalLogit.from_formula("chosen ~ time + cost", tm.datasets.load("trips"),
-        ...                                          alternatives="mode", situations="trip", base="bus")
-        >>> dearer = model.fit().counterfactual(cost=lambda d: d.cost.where(d["mode"] != "car", 1.2 * d.cost))
-        >>> dearer.table.round(3).loc["car", ["before", "after", "change", "std err"]].tolist()
-        [0.369, 0.322, -0.047, 0.006]
-        """
-        from .predict import counterfactual
-
-        with engine():
-            return counterfactual(self, data, versus, without, changes, by, weights, alpha)
-
-    def elasticities(
-        self,
-        variable: str,
-        alternative: Any = None,
-        *,
-        data: Any = None,
-        at: str = "aggregate",
-        weights: Any = None,
-        alpha: float = 0.05,
-    ) -> Quantities | pd.DataFrame:
-        """Return own and cross elasticities of choices with respect to a column of the data.
-
-        ``E_ji = sum_n w_n x_ni dP_nj/dx_ni / sum_n w_n P_nj``: the elasticity of the share of j as the column
-        changes by one per cent in the rows of i, the average of ``dlog P_nj / dlog x_ni`` weighted by probabilities
-        (sample enumeration; Train 2009, sections 2.6 and 3.6; Ben-Akiva and Lerman 1985, section 5.5). The derivative
-        goes through the formula: with ``cost + I(cost**2) + cost:income`` through all three.
-
-        Parameters
-        ----------
-        variable : a numeric column; one that belongs to the situation (income) moves all alternatives at once.
-        alternative : the i whose column changes; each in turn by default.
-        data : as in :meth:`probabilities`.
-        at : ``"aggregate"``, or ``"situations"`` for a frame of ``dlog P_nj / dlog x_ni`` with errors.
-        weights, alpha : as in :meth:`shares`.
-
-        Raises
-        ------
-        OptionError
-            For columns that move nothing, or have levels or jumps, and for unknown alternatives.
-
-        Examples
-        --------
-        >>> import torchmle as tm
-        >>> model = tm.ConditionalLogit.from_formula("chosen ~ time + cost", tm.datasets.load("trips"),
-        ...                                          alternatives="mode", situations="trip", base="bus")
-        >>> model.fit().elasticities("cost", "car").table.estimate.round(2).tolist()
-        [0.43, 0.4, 0.35, -0.66]
-        """
-        from .elasticity import elasticities
-
-        with engine():
-            return elasticities(self, variable, alternative, data, at, weights, alpha)
 
     # ---- valuations and random coefficients
 
@@ -345,3 +203,100 @@ class ChoiceResults(Results):
 
         with engine():
             return individual_coefficients(self, parameter_uncertainty, draws, seed)
+
+    # ---- what was taken for granted
+
+    def iia_test(self, without: Any, *, robust: bool | None = None) -> HypothesisTest:
+        """Test independence of irrelevant alternatives by leaving some out (Hausman and McFadden 1984).
+
+        Under a conditional logit the choices among the other alternatives have the same coefficients. The statistic
+        ``d' V^-1 d`` of the difference d of both estimates is chi-squared with as many degrees of freedom as there are
+        common coefficients.
+
+        Parameters
+        ----------
+        without : an alternative, or a list of them; not the base where there are coefficients by alternative.
+        robust : whether V comes from the influence functions of both fits, always positive definite and valid under
+            clusters and sampling weights, or is the difference of their covariances. By default as the errors of these
+            results: robust for HC0, HC1 and cluster.
+
+        Raises
+        ------
+        UndefinedStatisticError
+            If this is no conditional logit at its maximum, or the difference of the covariances is not positive
+            definite.
+
+        Examples
+        --------
+        >>> import torchmle as tm
+        >>> model = tm.ConditionalLogit.from_formula("chosen ~ time + cost", tm.datasets.load("trips"),
+        ...                                          alternatives="mode", situations="trip", base="bus")
+        >>> test = model.fit().iia_test("bike", robust=True)
+        >>> test.df, round(test.pvalue, 3)
+        (4, 0.828)
+        """
+        from .iia import iia_test
+
+        with engine():
+            return iia_test(self, without, robust)
+
+    def mixing_test(self, names: str | Sequence[str] | None = None) -> HypothesisTest:
+        """Test whether coefficients of a conditional logit vary over people, without fitting a mixed logit.
+
+        The Lagrange multiplier test of McFadden and Train (2000, theorem 3): the score of the artificial variables
+        ``z_j = (x_j - xbar)^2 / 2``, with xbar the mean of x under the estimated probabilities. Errors of HC0, HC1 or
+        cluster make it robust.
+
+        Parameters
+        ----------
+        names : of coefficients; all by default.
+
+        Raises
+        ------
+        UndefinedStatisticError
+            If this is no conditional logit at its maximum, or the artificial variables are collinear.
+
+        Examples
+        --------
+        >>> import torchmle as tm
+        >>> model = tm.ConditionalLogit.from_formula("chosen ~ time + cost", tm.datasets.load("trips"),
+        ...                                          alternatives="mode", situations="trip", base="bus")
+        >>> model.fit().mixing_test("time").df
+        1
+        """
+        from .iia import mixing_test
+
+        with engine():
+            return mixing_test(self, names)
+
+    def draws_report(
+        self,
+        numbers: Sequence[int] = (100, 250, 500),
+        kinds: Sequence[str] = ("halton", "random"),
+        seeds: Sequence[int] = (0, 1, 2),
+    ) -> DrawsReport:
+        """Fit a mixed logit again, from these estimates, with other draws; say how much the estimates move.
+
+        Parameters
+        ----------
+        numbers, kinds, seeds : of :class:`torchmle.Draws`; each combination is a fit.
+
+        Raises
+        ------
+        UndefinedStatisticError
+            If the model has no random coefficients.
+
+        Examples
+        --------
+        >>> import torchmle as tm
+        >>> model = tm.MixedLogit.from_formula(
+        ...     "chosen ~ time + cost", tm.datasets.load("trips"), alternatives="mode", situations="trip",
+        ...     persons="person", random={"time": "normal"}, draws=50)
+        >>> report = model.fit().draws_report(numbers=[50], kinds=["halton", "random"], seeds=[0, 1])
+        >>> list(report.fits.index)[:2]
+        [('halton', 50, 0), ('halton', 50, 1)]
+        """
+        from .drawsreport import draws_report
+
+        with engine():
+            return draws_report(self, numbers, kinds, seeds)

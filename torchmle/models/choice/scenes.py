@@ -21,7 +21,7 @@ from .mixed import MixedLogit
 from .scaled import HeteroskedasticLogit
 
 if TYPE_CHECKING:
-    from .results import ChoiceResults
+    from ...results.results import Results
 
 
 @dataclass(frozen=True, eq=False)
@@ -67,12 +67,12 @@ class Scene:
         return self.available
 
 
-def model_of(results: ChoiceResults) -> ChoiceModel:
+def model_of(results: Results) -> ChoiceModel:
     """Return the model of results."""
     return cast(ChoiceModel, results.model)
 
 
-def own_data(results: ChoiceResults, what: str) -> ChoiceData:
+def own_data(results: Results, what: str) -> ChoiceData:
     """Return the data of the fit, or raise where it had arrays or its rows are gone."""
     model = model_of(results)
     need_rows(model.data, what)
@@ -82,7 +82,7 @@ def own_data(results: ChoiceResults, what: str) -> ChoiceData:
     return data
 
 
-def set_scene(results: ChoiceResults, data: Any, what: str, available: Any = None) -> Scene:
+def set_scene(results: Results, data: Any, what: str, available: Any = None) -> Scene:
     """Return the situations of the fit (``data`` None), of other choice data, a long table, or an array."""
     model = model_of(results)
     if available is not None and (data is None or isinstance(data, ChoiceData) or hasattr(data, "columns")):
@@ -262,7 +262,7 @@ def _each_alone(data: ChoiceData) -> ChoiceData:
     return replace(data, person=np.arange(len(data)), person_labels=data.labels)
 
 
-def weights_of(results: ChoiceResults, scene: Scene, data: Any, given: Any) -> Tensor:
+def weights_of(results: Results, scene: Scene, data: Any, given: Any) -> Tensor:
     """Return the (S,) weights of situations in averages.
 
     By default those of the fit: for new data by the column that they came from, or by the labels of situations.
