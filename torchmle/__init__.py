@@ -35,6 +35,8 @@ if TYPE_CHECKING:  # what __getattr__ loads, for type checkers
     from .models.binary import Probit as Probit
     from .models.choice.conditional import ConditionalLogit as ConditionalLogit
     from .models.choice.crossnested import CrossNestedLogit as CrossNestedLogit
+    from .models.choice.latent import LatentClassLogit as LatentClassLogit
+    from .models.choice.latent_results import LatentClassResults as LatentClassResults
     from .models.choice.mixed import MixedLogit as MixedLogit
     from .models.choice.nested import NestedLogit as NestedLogit
     from .models.choice.ranked import RankOrderedLogit as RankOrderedLogit
@@ -96,6 +98,8 @@ _HOME = {
     "results.many": ("ManyResults",),
     "inference.multiple": ("adjust_pvalues",),
     "models.choice.conditional": ("ConditionalLogit",),
+    "models.choice.latent": ("LatentClassLogit",),
+    "models.choice.latent_results": ("LatentClassResults",),
     "models.choice.mixed": ("MixedLogit",),
     "models.choice.nested": ("NestedLogit",),
     "models.choice.crossnested": ("CrossNestedLogit",),
