@@ -23,6 +23,15 @@ class ChoiceResults(PredictedChoices):
 
     Errors are those of functions of the estimates with the covariance of these results, rows taken as given; they are
     NaN where the fit did not converge. Averages count situations by the weights of the fit.
+
+    Examples
+    --------
+    >>> import torchmle as tm
+    >>> model = tm.ConditionalLogit.from_formula("chosen ~ time + cost", tm.datasets.load("trips"),
+    ...                                          alternatives="mode", situations="trip", base="bus")
+    >>> res = model.fit()
+    >>> res.probabilities().shape, res.converged
+    ((1000, 4), True)
     """
 
     # ---- valuations and random coefficients
