@@ -38,11 +38,12 @@ def _plus(a: Tensor | None, b: Tensor | None) -> Tensor | None:
 
 
 def add(parts: Iterable[Moments]) -> Moments:
-    """Return the sum of the moments of disjoint rows."""
-    first, *rest = parts
-    for part in rest:
-        first = first + part
-    return first
+    """Return the sum of the moments of disjoint rows, one at a time: kept ones would split the memory of the next."""
+    left = iter(parts)
+    total = next(left)
+    for part in left:
+        total = total + part
+    return total
 
 
 _HOST = torch.device("cpu")

@@ -91,12 +91,15 @@ class Objective(ABC):
 
         at = working.to(self.device, self.dtype)
 
-        def work(start: int, stop: int) -> list[Tensor]:
+        def work(start: int, stop: int) -> Tensor:
             with derivatives_on(self.device):
-                return [to_host(self.row_products(at, a, b, power, root)) for a, b in self._cuts(start, stop)]
+                first, *others = self._cuts(start, stop)
+                total = to_host(self.row_products(at, *first, power, root))
+                for a, b in others:
+                    total = total + to_host(self.row_products(at, a, b, power, root))
+                return total
 
-        parts = map_ranges(work, self.rows, self.chunk, self.device)
-        return torch.stack([product for part in parts for product in part]).sum(0)
+        return torch.stack(map_ranges(work, self.rows, self.chunk, self.device)).sum(0)
 
     def row_products(self, working: Tensor, start: int, stop: int, power: int, root: Tensor | None) -> Tensor:
         """Return ``sum w^power s s'`` over some rows."""
