@@ -82,7 +82,7 @@ class Window:
             lags, how = rule_of_thumb(periods), ", 4 (T/100)^(2/9)"
         if isinstance(width, str):
             assert series is not None
-            how, width = f", {width}", automatic(width, kernel, series, self.prewhiten)
+            how, width = f" by the rule of {width}", automatic(width, kernel, series, self.prewhiten)
             if self.bandwidth == "newey-west" and kernel.ends:
                 lags = int(width)
         text = f"bandwidth {width:.4g}" if lags is None else f"{lags} lag{'s' if lags != 1 else ''}"

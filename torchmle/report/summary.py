@@ -41,7 +41,7 @@ class Summary:
         lines = [self.title.center(width).rstrip(), *alerts, double, facts, double, head, single, *body, double]
         lines += [statistics, double] if statistics else []
         for i, note in enumerate(self.notes, 1):
-            lines += textwrap.wrap(f"[{i}] {note}", max(width, 70), subsequent_indent="    ")
+            lines += textwrap.wrap(f"[{i}] {note}", max(width, 70), subsequent_indent="    ", break_on_hyphens=False)
         return "\n".join(lines)
 
     def as_html(self) -> str:
@@ -201,7 +201,8 @@ def _statistics(results: Results) -> list[tuple[str, str]]:
 
 def _notes(results: Results) -> list[str]:
     data = results.model.data
-    notes = [f"Standard errors: {results.inference.covariance.description}."] if results.converged else []
+    notes = [f"Standard errors: {results.inference.covariance.description}{_degrees(results)}."]
+    notes = notes if results.converged else []
     if data.weights is not None:
         notes.append(f"Weights: {data.weights.kind}.")
     if data.rows.causes:
@@ -215,3 +216,11 @@ def _notes(results: Results) -> list[str]:
         notes.append("Computed in float32: about six digits of the estimates are right.")
     notes.append(f"Computed by: {results.engine}.")
     return [*notes, *results.fit.notes, *edge_notes(results)]
+
+
+def _degrees(results: Results) -> str:
+    """Return the degrees of freedom of t tests, where they are not those of the residuals and the same for all."""
+    df = results.inference.covariance.df
+    if not results.use_t or df is None or df == results.df_resid or results.inference.covariance.dfs is not None:
+        return ""
+    return f", t tests with {df:g} degrees of freedom"
