@@ -227,6 +227,78 @@ def test_class_shares():
     assert res.classes.loc["cost", "class1"] == res.classes.loc["cost", "class2"] == res.params["cost"]
 
 
+# --- What follows from the fit -----------------------------------------------------------------------------------
+
+
+def test_probabilities_average_over_classes():
+    res, data = trips(), tm.datasets.load("trips")
+    some = data[data["trip"].isin([1, 2, 30])]
+    income = some.groupby("trip", sort=False)["income"].first().to_numpy()
+    second = 1 / (1 + np.exp(-(res.params["share2:Intercept"] + res.params["share2:income"] * income)))
+    attributes = np.column_stack(
+        [*((some["mode"] == mode).to_numpy(float) for mode in ("train", "bike", "car")), some["time"], some["cost"]]
+    )
+    assert list(res.classes.index) == ["asc_train", "asc_bike", "asc_car", "time", "cost"]
+    odds = np.exp(attributes @ res.classes.to_numpy())
+    each = odds / pd.DataFrame(odds).groupby(some["trip"].to_numpy()).transform("sum").to_numpy()
+    share = np.column_stack([1 - second, second])[pd.factorize(some["trip"])[0]]
+    wanted = (each * share).sum(1)
+    found = res.probabilities(some)
+    at = [found.loc[trip, mode] for trip, mode in zip(some["trip"], some["mode"], strict=True)]
+    np.testing.assert_allclose(at, wanted, rtol=1e-10)
+    np.testing.assert_allclose(res.probabilities().loc[found.index], found)
+
+
+def test_errors_of_market_shares_by_differences():
+    d, res = simulated()
+    z = d["z"]["z"].to_numpy()
+
+    def share(p: np.ndarray) -> float:
+        second = 1 / (1 + np.exp(-(p[3] + p[4] * z)))
+        odds = [np.exp(d["X"] @ np.array([time, p[0]])) for time in (p[1], p[2])]
+        one, two = (o[:, 0] / o.sum(1) for o in odds)
+        return float(((1 - second) * one + second * two).mean())
+
+    p, unit = res.params.to_numpy(), res.bse.to_numpy()
+    g = gradient(share, p, unit) / unit
+    found = res.shares()
+    np.testing.assert_allclose(found.values[0], share(p))
+    np.testing.assert_allclose(found.se[0], np.sqrt(g @ res.cov_params() @ g), rtol=1e-6)
+
+
+def test_elasticities_by_differences():
+    res, step = trips(), 1e-4
+    found = res.elasticities("cost", alternative="car").table["estimate"]
+    up, down = (
+        res.counterfactual(cost=lambda d, f=f: d.cost.where(d["mode"] != "car", d.cost * f)).table["after"]
+        for f in (1 + step, 1 - step)
+    )
+    wanted = (np.log(up) - np.log(down)) / (2 * step)
+    np.testing.assert_allclose(found.to_numpy(), wanted, rtol=1e-5)
+
+
+def test_worth_of_attributes_by_class():
+    res = trips()
+    p, V = res.params, res.cov_params()
+    found = res.wtp("time", "cost").table
+    names = ["class2:time", "cost"]
+    value = -p[names[0]] / p[names[1]]
+    slope = np.array([-1 / p[names[1]], p[names[0]] / p[names[1]] ** 2])
+    np.testing.assert_allclose(found.loc[("time", "class2"), "estimate"], value)
+    np.testing.assert_allclose(
+        found.loc[("time", "class2"), "std err"], np.sqrt(slope @ V.loc[names, names] @ slope), rtol=1e-10
+    )
+
+
+def test_arrays_predict_where_the_shares_depend_on_nothing():
+    d, _ = simulated()
+    res = model_of(d, classes=2).fit(**FEW)
+    new = np.random.default_rng(1).normal(size=(5, 3, 2))
+    odds = np.exp(new @ res.classes.to_numpy())
+    wanted = (odds / odds.sum(1, keepdims=True)) @ res.class_shares().values
+    np.testing.assert_allclose(res.probabilities(new), wanted, rtol=1e-9)
+
+
 # --- Classes have no names ---------------------------------------------------------------------------------------
 
 

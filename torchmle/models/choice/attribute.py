@@ -149,7 +149,7 @@ class _Rows:
         for name in EXTRA:
             one, other = (getattr(s.model, name, None) for s in (self.scene, moved))
             if one is not None and other is not None and not torch.equal(one, other):
-                where = "the means of random coefficients" if name == "W" else "the scale of utility"
+                where = "the means of random coefficients" if name == "W" else "the scale of utility or class shares"
                 raise OptionError(
                     f"{self.what}: {self.name!r} also moves {where}, which this derivative leaves out. Ask for the "
                     f"change instead: counterfactual({self.name}=...)."

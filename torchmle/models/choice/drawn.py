@@ -13,6 +13,7 @@ from ...errors import DataError
 from ...loglik.mixing import Slot
 from ...loglik.persondraws import PersonDraws
 from ...workers import derivatives_on, map_ranges
+from .latent import LatentClassLogit
 from .mixed import MixedLogit
 from .scenes import Scene, is_logit
 
@@ -32,7 +33,7 @@ class Drawn:
     X : (n, J, K) attributes; ``there`` (n, J) which alternatives are available.
     beta : (n, K, R) coefficients.
     V, logp : (n, J, R) utilities and log-probabilities, minus infinity where not available.
-    weights : (R,) of the draws.
+    weights : (R,) of the draws; (n, R) shares where the draws are classes of persons.
     logit : whether these are logit probabilities of the utilities.
     """
 
@@ -54,7 +55,10 @@ class Drawn:
 
     def mean(self, values: Tensor) -> Tensor:
         """Return means over the draws, the last dimension."""
-        return values @ self.weights
+        if self.weights.ndim == 1:
+            return values @ self.weights
+        between = [1] * (values.ndim - 2)
+        return (values * self.weights.view(len(values), *between, -1)).sum(-1)
 
     def along(self, D: Tensor) -> Tensor:
         """Return the (n, J, R) changes of utilities for changes (n, J, K) of the attributes."""
@@ -63,7 +67,7 @@ class Drawn:
     def responses(self, a: Tensor) -> Tensor:
         """Return (n, J, J) ``d P_j``, averaged over draws, as utility i changes at the rate ``a_i`` (n, J, R)."""
         if self.logit:
-            moved = self.prob * self.weights
+            moved = self.prob * (self.weights if self.weights.ndim == 1 else self.weights[:, None])
             own = torch.diag_embed((moved * a).sum(2))
             return own - torch.bmm(moved, (self.prob * a).mT)
         rows = [
@@ -102,6 +106,8 @@ class Stage:
         scene, first = self.scene, int(self.ends[start - 1]) if start else 0
         rows = slice(first, int(self.ends[stop - 1]))
         X, there = scene.attributes[rows], scene.there[rows]
+        if isinstance(scene.model, LatentClassLogit):
+            return self._by_class(scene.model, theta, slice(start, stop), rows)
         if self.draws is None:
             beta = theta[: X.shape[2]].expand(len(X), -1)[..., None]
             V = torch.bmm(X, beta)
@@ -113,6 +119,15 @@ class Stage:
         V = torch.bmm(X, beta)
         logp = torch.log_softmax(V.masked_fill(~there[..., None], -torch.inf), 1)
         return Drawn(rows, theta, slice(start, stop), X, there, beta, V, logp, self.draws.log_weights.exp(), True)
+
+    def _by_class(self, model: LatentClassLogit, theta: Tensor, units: slice, rows: slice) -> Drawn:
+        """Return situations with the classes in the place of draws."""
+        X, there, layout = self.scene.attributes[rows], self.scene.there[rows], model.layout
+        beta = layout.coefficients(theta).mT.expand(len(X), -1, -1)
+        V = torch.bmm(X, beta)
+        logp = torch.log_softmax(V.masked_fill(~there[..., None], -torch.inf), 1)
+        weights = layout.log_shares(theta, model.Z[rows]).exp()
+        return Drawn(rows, theta, units, X, there, beta, V, logp, weights, True)
 
     def coefficients(self, theta: Tensor, start: int, stop: int) -> Tensor:
         """Return the (n, K, R) coefficients of some persons at their draws."""

@@ -117,6 +117,10 @@ class LatentClassLogit(ChoiceModel):
             raise OptionError(f"membership={given!r} has no constant, without which the shares say little. Keep it.")
         return found.names, found.X[design.person.cpu()]
 
+    def constant_membership(self, situations: int) -> Tensor:
+        """Return the (S, 1) variables of a membership that depends on nothing."""
+        return self.X.new_ones(situations, 1)
+
     # ---- names and maps
 
     @property

@@ -17,6 +17,7 @@ from ...data.choice import ChoiceData, ChoiceDesign, choice_design, person_matri
 from ...data.frames import as_frame
 from ...errors import DataError, OptionError, listing
 from .base import ChoiceModel
+from .latent import LatentClassLogit, formula_of
 from .mixed import MixedLogit
 from .scaled import HeteroskedasticLogit
 
@@ -129,7 +130,8 @@ def _scene_of_fit(model: ChoiceModel) -> Scene:
 def _scene_of_array(model: ChoiceModel, data: Any, available: Any) -> Scene:
     if isinstance(data, ChoiceData) or hasattr(data, "columns"):
         raise OptionError("This model was made of arrays; give an array (situations, alternatives, attributes).")
-    if model.by_situation:
+    alone = isinstance(model, LatentClassLogit) and model.membership_names == ("Intercept",)
+    if model.by_situation and not alone:
         raise OptionError(f"{type(model).__name__} of arrays predicts for the situations of the fit only.")
     X = torch.as_tensor(np.array(data) if not isinstance(data, Tensor) else data).to(model.X.device, model.X.dtype)
     J, K = len(model.alternatives), len(model.exog_names)
@@ -140,6 +142,8 @@ def _scene_of_array(model: ChoiceModel, data: Any, available: Any) -> Scene:
     if there is not None and there.shape != X.shape[:2]:
         raise DataError(f"available has shape {tuple(there.shape)}; it must be {tuple(X.shape[:2])}.")
     at.X, at.available = X if there is None else X.masked_fill(~there[..., None], 0.0), there
+    if isinstance(at, LatentClassLogit):
+        at.Z = at.constant_membership(len(X))
     if not bool(torch.isfinite(at.X).all()):
         raise DataError("data has missing or infinite values where alternatives are available.")
     _need_choice(at.available)
@@ -255,6 +259,19 @@ def _(model: HeteroskedasticLogit, design: ChoiceDesign) -> dict[str, Any]:
     text = given if given.lstrip().startswith("~") else f"~ {given}"
     found = person_matrix(text, _each_alone(fit), constant=False, context=model.design.context)
     return {"Z": found.again(_each_alone(data)).X.to(design.X)}
+
+
+@situation_tensors.register
+def _(model: LatentClassLogit, design: ChoiceDesign) -> dict[str, Any]:
+    """Return the variables of the membership, coded as in the fit."""
+    fit, data = model.design.data, design.data
+    assert data is not None
+    if model.membership is None:
+        return {"Z": model.constant_membership(len(design.X))}
+    need_rows(model.data, "A prediction of a latent class logit with membership for new data")
+    assert fit is not None
+    found = person_matrix(formula_of(model.membership), fit, context=model.design.context).again(data)
+    return {"Z": found.X[torch.from_numpy(data.person.copy())].to(design.X)}
 
 
 def _each_alone(data: ChoiceData) -> ChoiceData:

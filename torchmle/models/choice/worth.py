@@ -19,6 +19,7 @@ from ...inference.wald import critical
 from ...results.estimates import within_unit
 from .base import ChoiceModel
 from .drawn import jacobian_of
+from .latent import LatentClassLogit
 from .mixed import MixedLogit
 from .population import STATISTICS, Population, refuse_zero
 from .quantities import Quantities, covariance_of, estimates_of, quantities
@@ -121,6 +122,8 @@ def _varies(model: ChoiceModel, column: str) -> bool:
 def _rows(model: ChoiceModel, name: str, price: str, theta: Tensor) -> list[_Row]:
     """Return what is to be computed for an attribute."""
     places = {n: i for i, n in enumerate(model.param_names)}
+    if isinstance(model, LatentClassLogit):
+        return [_row_of_class(model, c, name, price) for c in range(model.classes)]
     plain = _Row(name, "ratio", lambda t: -t[places[name]] / t[places[price]], (name, price))
     if not isinstance(model, MixedLogit):
         return [plain]
@@ -150,6 +153,13 @@ def _rows(model: ChoiceModel, name: str, price: str, theta: Tensor) -> list[_Row
         return (two - one.square()).sqrt()
 
     return [_Row(name, "mean", lambda t: moments(t)[0]), _Row(name, "sd", sd)]
+
+
+def _row_of_class(model: LatentClassLogit, position: int, name: str, price: str) -> _Row:
+    """Return the worth of an attribute to the persons of one class."""
+    names, places = model.param_names, model.layout.places[position].tolist()
+    own, money = (places[model.exog_names.index(n)] for n in (name, price))
+    return _Row(name, f"class{position + 1}", lambda t: -t[own] / t[money], (names[own], names[money]))
 
 
 def _rows_in_wtp_space(model: MixedLogit, name: str, price: str) -> list[_Row]:
