@@ -79,6 +79,12 @@ def numerical_se(results: tm.ChoiceResults, function: Any) -> np.ndarray:
     return np.sqrt(np.diag(J @ results.cov_params().to_numpy() @ J.T))
 
 
+def some(results: tm.ChoiceResults, trips_of: int) -> tm.ChoiceData:
+    """Return the first situations of a fit: errors do not need all of them to be checked."""
+    data = results.model.design.data
+    return data.select(np.asarray(data.labels) < trips_of)
+
+
 # ---- probabilities and shares
 
 
@@ -139,9 +145,10 @@ def test_changes_have_errors_of_the_difference(kind):
     after = results.probabilities(data.with_columns(**dearer)).mean()
     np.testing.assert_allclose(found.table.after, after, rtol=1e-12)
     np.testing.assert_allclose(found.table.change, after - results.probabilities().mean(), atol=1e-14)
-    np.testing.assert_allclose(
-        found.change.se, numerical_se(results, lambda r: r.counterfactual(**dearer).change.values), rtol=2e-6
-    )
+    few = some(results, 60)
+    changed = few.with_columns(**dearer)
+    numeric = numerical_se(results, lambda r: r.counterfactual(changed, versus=few).change.values)
+    np.testing.assert_allclose(results.counterfactual(changed, versus=few).change.se, numeric, rtol=2e-6)
 
 
 def test_an_alternative_taken_out_goes_to_the_others_in_proportion():
@@ -211,12 +218,10 @@ def test_elasticities_in_a_variable_of_the_situation(formula):
 @pytest.mark.parametrize("kind", ["conditional", "nested", "scaled", "lognormal", "wtp"])
 def test_errors_of_elasticities_are_those_of_a_numerical_jacobian(kind):
     results = fitted(kind)
-    np.testing.assert_allclose(
-        results.elasticities("cost").se,
-        numerical_se(results, lambda r: r.elasticities("cost").values),
-        rtol=1e-5,
-    )
-    first = results.model.design.data.select(results.model.design.data.labels < 4)
+    few, first = some(results, 60), some(results, 4)
+    found = results.elasticities("cost", data=few)
+    numeric = numerical_se(results, lambda r: r.elasticities("cost", data=few).values)
+    np.testing.assert_allclose(found.se, numeric, rtol=1e-5)
     each = results.elasticities("time", data=first, at="situations")
     function = lambda r: r.elasticities("time", data=first, at="situations").estimate.to_numpy()  # noqa: E731
     np.testing.assert_allclose(each["std err"], numerical_se(results, function), rtol=1e-5)
@@ -540,8 +545,10 @@ def test_the_change_of_surplus_is_the_area_left_of_demand(kind):
         area -= 0.5 * weight * np.average(P, weights=w)
     found = results.surplus("cost", cost=(data.frame.cost + 0.5 * car).to_numpy())
     np.testing.assert_allclose(found.table.estimate["change"], area, rtol=1e-9)
-    numeric = numerical_se(results, lambda r: r.surplus("cost", cost=(data.frame.cost + 0.5 * car).to_numpy()).values)
-    np.testing.assert_allclose(found.se, numeric, rtol=1e-5)
+    few = some(results, 60)
+    after = few.with_columns(cost=(few.frame.cost + 0.5 * (few.frame["mode"] == "car")).to_numpy())
+    numeric = numerical_se(results, lambda r: r.surplus("cost", after, versus=few).values)
+    np.testing.assert_allclose(results.surplus("cost", after, versus=few).se, numeric, rtol=1e-5)
 
 
 def test_surplus_takes_the_price_through_interactions():
@@ -781,3 +788,158 @@ def test_the_report_on_draws_is_that_of_fits_with_them():
 def test_tests_that_cannot_be_are_refused(call, message):
     with pytest.raises(tm.TorchmleError, match=message):
         call()
+
+
+# ---- arrays, weights, missing values, results without rows
+
+
+def arrays(weights: Any = None, **own: Any) -> tuple[tm.ChoiceResults, np.ndarray]:
+    rng = np.random.default_rng(3)
+    x = rng.normal(size=(300, 3, 2))
+    y = (x @ np.array([1.0, -0.7]) + rng.gumbel(size=(300, 3))).argmax(1)
+    given = {} if weights is None else {"freq_weights": weights}
+    return tm.ConditionalLogit(y, x, names=["time", "cost"], **given, **own).fit(), x
+
+
+def test_a_model_of_arrays_predicts_for_arrays():
+    results, x = arrays()
+    V = np.exp(x @ results.params.to_numpy())
+    np.testing.assert_allclose(results.probabilities().to_numpy(), V / V.sum(1, keepdims=True), rtol=1e-12)
+    new, there = x[:5] + 0.1, np.array([[True, True, False]] * 5)
+    V = np.exp(new @ results.params.to_numpy()) * there
+    found = results.probabilities(new, available=there)
+    np.testing.assert_allclose(found.to_numpy(), V / V.sum(1, keepdims=True), rtol=1e-12)
+    P = results.probabilities().to_numpy()
+    own = (results.params["cost"] * x[:, 1, 1] * P[:, 1] * (1 - P[:, 1])).sum() / P[:, 1].sum()
+    np.testing.assert_allclose(results.elasticities("cost", 1).table.loc[(1, 1), "estimate"], own, rtol=1e-10)
+    more = results.probabilities(np.concatenate([x, x[:, :1]], 1))
+    assert more.shape == (300, 4)  # generic coefficients compare any number of alternatives
+    for bad, message in ((x[:, :, :1], "must be"), (x[0], "must be"), (np.full((2, 3, 2), np.nan), "infinite")):
+        with pytest.raises(tm.DataError, match=message):
+            results.probabilities(bad)
+    with pytest.raises(tm.OptionError, match="from_formula"):
+        results.counterfactual(cost=1.0)
+
+
+def test_averages_count_situations_by_the_weights_of_the_fit():
+    w = np.arange(300) % 4
+    weighted, x = arrays(w)
+    P = weighted.probabilities().to_numpy()
+    assert len(P) == (w > 0).sum()
+    np.testing.assert_allclose(weighted.shares().values, np.average(P, axis=0, weights=w[w > 0]), rtol=1e-12)
+    with pytest.raises(tm.OptionError, match="weights="):
+        weighted.shares(x)
+    plain = weighted.shares(x, weights=np.ones(300)).values
+    np.testing.assert_allclose(plain, weighted.probabilities(x).mean(), rtol=1e-12)
+    with pytest.raises(tm.DataError, match="not negative"):
+        weighted.shares(x, weights=-np.ones(300))
+    results = fitted("weighted")
+    frame = results.model.design.data.frame
+    by_column, by_label = results.shares(frame), results.shares(frame.drop(columns="w"))
+    np.testing.assert_allclose(by_column.values, results.shares().values, rtol=1e-12)
+    np.testing.assert_allclose(by_label.values, by_column.values, rtol=1e-12)
+    half = results.counterfactual(**DEARER).table
+    expected = [np.average(results.probabilities(), axis=0, weights=1.0 + np.arange(1, 1001) % 3)]
+    np.testing.assert_allclose(half["before"], expected[0], rtol=1e-12)
+
+
+def test_situations_with_missing_values_have_no_probabilities():
+    holed = trips().copy()
+    holed.loc[holed.trip == 2, "cost"] = np.nan
+    results = fitted("conditional")
+    data = tm.ChoiceData.from_long(holed, choice=None, alternatives="mode", situations="trip")
+    found = results.probabilities(data)
+    assert found.loc[2].isna().all()
+    assert found.drop(index=2).notna().all(axis=None)
+    np.testing.assert_allclose(found.drop(index=2).to_numpy(), results.probabilities().drop(index=2).to_numpy())
+    assert "1 situations with missing values are left out (2)" in str(results.shares(data))
+
+
+def test_alternatives_may_stand_in_another_order():
+    results = fitted("nested")
+    order = ["car", "bike", "train", "bus"]
+    table = trips().assign(mode=pd.Categorical(trips()["mode"], categories=order))
+    data = tm.ChoiceData.from_long(table, choice="chosen", alternatives="mode", situations="trip")
+    assert data.alternatives == tuple(order)
+    pd.testing.assert_frame_equal(results.probabilities(data), results.probabilities(), atol=1e-14)
+    gone = table[(table["mode"] != "car") & (table.trip < 50)]
+    left = results.probabilities(gone.assign(mode=gone["mode"].astype(str)))
+    np.testing.assert_allclose(left.sum(axis=1), 1.0)
+    assert (left.car == 0).all()
+
+
+def test_a_new_alternative_needs_generic_coefficients():
+    generic = tm.ConditionalLogit.from_formula("chosen ~ time + cost | 0", trips(), **KEYS).fit()
+    data = generic.model.design.data.adding("tram", like="bus", time=lambda d: 0.8 * d.time)
+    found = generic.counterfactual(data).table
+    assert found.loc["tram", "before"] == 0 < found.loc["tram", "after"]
+    np.testing.assert_allclose(found.change.sum(), 0.0, atol=1e-12)
+    nests = {"public": ["bus", "train"]}
+    nested = tm.NestedLogit.from_formula("chosen ~ time + cost | 0", trips(), nests=nests, **KEYS).fit()
+    with pytest.raises(tm.DataError, match="in which nests"):
+        nested.probabilities(data)
+    with pytest.raises(tm.DataError, match="did not know"):
+        fitted("conditional").probabilities(data)
+
+
+def test_rankings_are_predicted_by_the_choice_among_all():
+    rng = np.random.default_rng(0)
+    x = rng.normal(size=(200, 3, 2))
+    ranks = 1 + (-(x @ np.array([1.0, -1.0]) + rng.gumbel(size=(200, 3)))).argsort(1).argsort(1)
+    results = tm.RankOrderedLogit(ranks, x, names=["a", "b"]).fit()
+    V = np.exp(x @ results.params.to_numpy())
+    np.testing.assert_allclose(results.probabilities().to_numpy(), V / V.sum(1, keepdims=True), rtol=1e-12)
+    np.testing.assert_allclose(results.shares().values.sum(), 1.0)
+
+
+def test_without_rows_new_data_can_be_predicted_and_what_needs_rows_says_so():
+    results = fitted("conditional")
+    lean, data = results.lean(), results.model.design.data
+    pd.testing.assert_frame_equal(lean.probabilities(data), results.probabilities())
+    np.testing.assert_allclose(lean.wtp("time", "cost").se, results.wtp("time", "cost").se)
+    for call in (
+        lean.shares,
+        lambda: lean.counterfactual(without="car"),
+        lambda: lean.mixing_test("time"),
+        fitted("normal").lean().individual_coefficients,
+        fitted("normal").lean().draws_report,
+        fitted("means").lean().random_coefficients,
+    ):
+        with pytest.raises(tm.NoDataError, match="rows"):
+            call()
+
+
+def test_robust_errors_and_fixed_parameters_carry_over():
+    model = tm.ConditionalLogit.from_formula("chosen ~ time + cost", trips(), groups="person", **KEYS)
+    results = model.fit(fixed={"cost": -0.3}, cov_type="cluster")
+    np.testing.assert_allclose(
+        results.shares().se, numerical_se_of_free(results, lambda r: r.shares().values), rtol=1e-6
+    )
+    np.testing.assert_allclose(results.wtp("time", "cost").se, results.bse["time"] / 0.3, rtol=1e-10)
+
+
+def numerical_se_of_free(results: tm.ChoiceResults, function: Any) -> np.ndarray:
+    """Return the same where parameters are fixed: by differences in the free ones."""
+    import dataclasses
+
+    gamma, rows = results.fit.gamma, []
+    for k in range(len(gamma)):
+        step = gamma.new_zeros(len(gamma))
+        step[k] = 1e-4
+        fits = [dataclasses.replace(results.fit, gamma=gamma + s * step) for s in (1, -1)]
+        up, down = (dataclasses.replace(results, fit=fit) for fit in fits)
+        rows.append((function(up) - function(down)) / 2e-4)
+    J = np.array(rows).T
+    return np.sqrt(np.diag(J @ results.inference.covariance.matrix.numpy() @ J.T))
+
+
+def test_chunks_do_not_change_what_is_computed(monkeypatch):
+    from torchmle.models.choice import drawn
+
+    results = fitted("normal")
+    whole = [results.shares().covariance, results.elasticities("cost").covariance]
+    own = results.individual_coefficients()
+    monkeypatch.setattr(drawn, "CHUNK_BYTES", 10_000)
+    np.testing.assert_allclose(results.shares().covariance, whole[0], rtol=1e-9)
+    np.testing.assert_allclose(results.elasticities("cost").covariance, whole[1], rtol=1e-8, atol=1e-14)
+    pd.testing.assert_frame_equal(results.individual_coefficients(), own)

@@ -93,7 +93,7 @@ class ChoiceDesign:
         """
         if self.formulas is None:
             raise FormulaError("This design was made of arrays; give an array for new situations.")
-        known = () if self.data is None else self.data.alternatives
+        known = self.labels if self.data is None else self.data.alternatives
         new = [a for a in data.alternatives if a not in known]
         if new and not self.generic:
             lacking = [c.name for c in self.columns if c.alternative is not None]
