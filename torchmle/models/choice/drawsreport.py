@@ -30,7 +30,7 @@ class DrawsReport:
 
     Attributes
     ----------
-    fits : a row for each kind, number and seed: ``llf``, ``converged`` and the estimates.
+    fits : a row for each kind, number and seed: ``llf``, ``converged`` and the estimates, spreads as positive numbers.
     reference : the estimates and the log-likelihood of the fit that was asked.
     bse : its standard errors.
 
@@ -97,7 +97,9 @@ def draws_report(
     for draws in cells:
         with unheard(ConvergenceWarning):
             found = _with_draws(model, draws).fit(dict(results.params), **held)
-        rows.append({"llf": found.llf, "converged": found.converged, **found.params})
+        estimates = dict(found.params)
+        estimates = model.randomness.positive(estimates) or estimates  # a maximum may have a spread on either side
+        rows.append({"llf": found.llf, "converged": found.converged, **estimates})
     index = pd.MultiIndex.from_tuples([(d.kind, d.number, d.seed) for d in cells], names=["kind", "number", "seed"])
     table = pd.DataFrame(rows, index=index)
     table.loc[~table.converged, table.columns.difference(["converged"], sort=False)] = np.nan
