@@ -181,7 +181,7 @@ def conditional(formula: str) -> tm.ChoiceResults:
 
 def by_differences(results: tm.ChoiceResults, variable: str, alternative: Any) -> np.ndarray:
     """Return the elasticities of shares, by central differences of the probabilities of changed tables."""
-    data = results.model.design.data
+    data = some(results, 200)
     name = data.roles.alternative
 
     def at(h: float) -> np.ndarray:
@@ -201,7 +201,7 @@ def by_differences(results: tm.ChoiceResults, variable: str, alternative: Any) -
     ],
 )
 def test_elasticities_are_differences_of_probabilities(results, variable):
-    found = results().elasticities(variable).table.estimate.unstack(sort=False)
+    found = results().elasticities(variable, data=some(results(), 200)).table.estimate.unstack(sort=False)
     for alternative in ("bus", "car"):
         np.testing.assert_allclose(
             found[alternative], by_differences(results(), variable, alternative), rtol=1e-6, atol=1e-10
@@ -211,7 +211,7 @@ def test_elasticities_are_differences_of_probabilities(results, variable):
 @pytest.mark.parametrize("formula", ["by alternative", "ratio", "functions"])
 def test_elasticities_in_a_variable_of_the_situation(formula):
     results = conditional(formula)
-    found = results.elasticities("income").table.estimate
+    found = results.elasticities("income", data=some(results, 200)).table.estimate
     np.testing.assert_allclose(found, by_differences(results, "income", None), rtol=1e-6, atol=1e-10)
 
 
@@ -534,7 +534,7 @@ def test_surplus_of_a_logit_is_the_logsum_over_the_price_coefficient():
 def test_the_change_of_surplus_is_the_area_left_of_demand(kind):
     """The integral of shares along the price: ``dCS = -sum_j P_j dp_j`` (given the draws, in a mixed logit)."""
     results = fitted(kind)
-    data = results.model.design.data
+    data = some(results, 60)
     car = (data.frame["mode"] == "car").to_numpy()
     nodes, weights = np.polynomial.legendre.leggauss(8)
     area = 0.0
@@ -543,12 +543,11 @@ def test_the_change_of_surplus_is_the_area_left_of_demand(kind):
         cost = data.frame.cost + car * 0.5 * node
         P = results.probabilities(data.with_columns(cost=cost.to_numpy())).car
         area -= 0.5 * weight * np.average(P, weights=w)
-    found = results.surplus("cost", cost=(data.frame.cost + 0.5 * car).to_numpy())
+    after = data.with_columns(cost=(data.frame.cost + 0.5 * car).to_numpy())
+    found = results.surplus("cost", after, versus=data)
     np.testing.assert_allclose(found.table.estimate["change"], area, rtol=1e-9)
-    few = some(results, 60)
-    after = few.with_columns(cost=(few.frame.cost + 0.5 * (few.frame["mode"] == "car")).to_numpy())
-    numeric = numerical_se(results, lambda r: r.surplus("cost", after, versus=few).values)
-    np.testing.assert_allclose(results.surplus("cost", after, versus=few).se, numeric, rtol=1e-5)
+    numeric = numerical_se(results, lambda r: r.surplus("cost", after, versus=data).values)
+    np.testing.assert_allclose(found.se, numeric, rtol=1e-5)
 
 
 def test_surplus_takes_the_price_through_interactions():
