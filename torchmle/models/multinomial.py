@@ -62,10 +62,9 @@ class MNLogit(GenericLikelihoodModel):
     Examples
     --------
     >>> import torchmle as tm
-    >>> model = tm.MNLogit.from_formula("mode ~ income", tm.datasets.load("trips").query("chosen == 1"), base="bus")
-    >>> res = model.fit()
-    >>> res.params.round(3).to_dict()["car:income"]
-    0.0
+    >>> res = tm.MNLogit.from_formula("vote ~ educ + age", tm.datasets.load("anes96"), base=0).fit()
+    >>> res.params.round(3).to_dict()
+    {'1:Intercept': -1.309, '1:educ': 0.123, '1:age': 0.009}
     """
 
     response: str | None = "categorical"

@@ -25,7 +25,15 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True, eq=False, repr=False)
 class MNLogitResults(Results):
-    """Hold a fitted multinomial logit: predictions and effects are those of the probability of each level."""
+    """Hold a fitted multinomial logit: predictions and effects are those of the probability of each level.
+
+    Examples
+    --------
+    >>> import torchmle as tm
+    >>> res = tm.MNLogit.from_formula("PID ~ educ + age", tm.datasets.load("anes96")).fit()
+    >>> res.params_by_level.shape, res.df_model
+    ((3, 6), 12)
+    """
 
     @property
     def _mnlogit(self) -> MNLogit:
@@ -61,7 +69,7 @@ class MNLogitResults(Results):
         >>> import torchmle as tm
         >>> res = tm.MNLogit.from_formula("PID ~ educ + age", tm.datasets.load("anes96")).fit()
         >>> res.predict({"educ": [4], "age": [40]}).round(2).iloc[0].tolist()
-        [0.18, 0.2, 0.12, 0.04, 0.11, 0.17, 0.18]
+        [0.21, 0.21, 0.12, 0.04, 0.09, 0.16, 0.17]
         """
         if which not in ("mean", "linear"):
             raise OptionError(f"{unknown('which', which, ['mean', 'linear'])} One level is a column of the answer.")
@@ -134,7 +142,7 @@ class MNLogitResults(Results):
         >>> import torchmle as tm
         >>> res = tm.MNLogit.from_formula("PID ~ educ + age", tm.datasets.load("anes96")).fit()
         >>> res.margins("educ", which=["0", "6"]).table.round(3).estimate.tolist()
-        [-0.04, 0.028]
+        [-0.022, 0.02]
         """
         with engine():
             return margins(self, variables, at, over, kind, self._outcomes(which), vce, alpha)

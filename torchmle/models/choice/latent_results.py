@@ -19,7 +19,17 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True, eq=False, repr=False)
 class LatentClassResults(ChoiceResults):
-    """Hold a fitted latent class logit; predictions are averages over the classes of a person not seen to choose."""
+    """Hold a fitted latent class logit; predictions are averages over the classes of a person not seen to choose.
+
+    Examples
+    --------
+    >>> import torchmle as tm
+    >>> model = tm.LatentClassLogit.from_formula(
+    ...     "chosen ~ time + cost", tm.datasets.load("trips"), alternatives="mode", situations="trip",
+    ...     persons="person", classes=2, common=["asc_train", "asc_bike", "asc_car", "cost"])
+    >>> model.fit().classes.loc["time"].round(2).to_dict()
+    {'class1': -0.11, 'class2': -0.03}
+    """
 
     @property
     def _latent(self) -> LatentClassLogit:
