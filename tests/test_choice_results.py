@@ -473,6 +473,7 @@ def test_fieller_says_where_the_price_is_not_told_from_zero():
         (lambda: mixed("wtp").wtp("cost", "time"), "price='cost'"),
         (lambda: mixed("lognormal").wtp("time", "cost", method="fieller"), "krinsky_robb"),
         (lambda: conditional("functions").wtp("time", "cost"), "also stands in"),
+        (lambda: conditional("functions").lean().wtp("time", "cost"), "also stands in"),
         (lambda: conditional("plain").wtp("tme", "cost"), "Did you mean 'time'"),
         (lambda: conditional("plain").wtp("time", "cost", method="fiellers"), "Did you mean 'fieller'"),
         (lambda: conditional("plain").wtp("time", "cost", draws=10), "draws=10"),
@@ -906,6 +907,20 @@ def test_without_rows_new_data_can_be_predicted_and_what_needs_rows_says_so():
     ):
         with pytest.raises(tm.NoDataError, match="rows"):
             call()
+
+
+def test_results_from_a_file_take_the_model_that_is_given(tmp_path):
+    results, path = fitted("normal"), tmp_path / "fit"
+    with pytest.warns(tm.DataWarning, match="design"):
+        results.save(path, data=True)
+    bare = tm.load(path)
+    np.testing.assert_allclose(bare.random_coefficients().se, results.random_coefficients().se)
+    calls = (bare.shares, lambda: bare.wtp("time", "cost"), bare.draws_report, bare.individual_coefficients)
+    for call in calls:
+        with pytest.raises(tm.NoDataError, match="model=model"):
+            call()
+    again = tm.load(path, model=results.model)
+    np.testing.assert_allclose(again.shares().covariance, results.shares().covariance)
 
 
 def test_robust_errors_and_fixed_parameters_carry_over():

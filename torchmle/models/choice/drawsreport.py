@@ -15,6 +15,7 @@ from ...data.absent import need_rows
 from ...errors import ConvergenceWarning, OptionError, unheard
 from ...loglik.draws import Draws
 from .mixed import MixedLogit
+from .scenes import need_design
 from .worth import need_mixed
 
 if TYPE_CHECKING:
@@ -86,7 +87,7 @@ def draws_report(
     """Return fits with other draws; see :meth:`ChoiceResults.draws_report`."""
     what = "draws_report()"
     model = need_mixed(results, what)
-    need_rows(model.data, what)
+    need_rows(need_design(results, what).data, what)
     names = [kinds] if isinstance(kinds, str) else list(kinds)
     for name, values in {"numbers": list(numbers), "kinds": names, "seeds": list(seeds)}.items():
         if not values:

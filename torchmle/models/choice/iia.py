@@ -20,7 +20,7 @@ from ...results.contrasts import HypothesisTest
 from ...results.hypotheses import need_maximum
 from .conditional import ConditionalLogit
 from .quantities import estimates_of
-from .scenes import model_of, own_data
+from .scenes import model_of, need_design, own_data
 
 if TYPE_CHECKING:
     from .results import ChoiceResults
@@ -33,7 +33,7 @@ def need_conditional(results: ChoiceResults, what: str) -> ConditionalLogit:
     model = model_of(results)
     if type(model) is not ConditionalLogit:
         raise UndefinedStatisticError(f"{what} is a test of tm.ConditionalLogit, not of {type(model).__name__}.")
-    need_rows(model.data, what)
+    need_rows(need_design(results, what).data, what)
     need_maximum(results, what)
     if results.fit.map.basis is not None or results.fit.map.at_bound:
         raise UndefinedStatisticError(f"{what} is not defined under fixed parameters, constraints or bounds.")

@@ -15,7 +15,7 @@ from torch import Tensor
 from ...data.absent import need_rows
 from ...data.choice import ChoiceData, ChoiceDesign, choice_design, person_matrix
 from ...data.frames import as_frame
-from ...errors import DataError, OptionError, listing
+from ...errors import DataError, NoDataError, OptionError, listing
 from .base import ChoiceModel
 from .latent import LatentClassLogit, formula_of
 from .mixed import MixedLogit
@@ -73,9 +73,20 @@ def model_of(results: Results) -> ChoiceModel:
     return cast(ChoiceModel, results.model)
 
 
+def need_design(results: Results, what: str) -> ChoiceModel:
+    """Return the model, or raise where it came from a file, which holds numbers but no formulas of choices."""
+    model = model_of(results)
+    if "design" not in vars(model):
+        raise NoDataError(
+            f"{what} needs the design of the model, which a file does not hold. Build the model again and give it: "
+            "torchmle.load(path, model=model)."
+        )
+    return model
+
+
 def own_data(results: Results, what: str) -> ChoiceData:
     """Return the data of the fit, or raise where it had arrays or its rows are gone."""
-    model = model_of(results)
+    model = need_design(results, what)
     need_rows(model.data, what)
     data = model.design.data
     if data is None:
@@ -85,7 +96,7 @@ def own_data(results: Results, what: str) -> ChoiceData:
 
 def set_scene(results: Results, data: Any, what: str, available: Any = None) -> Scene:
     """Return the situations of the fit (``data`` None), of other choice data, a long table, or an array."""
-    model = model_of(results)
+    model = need_design(results, what)
     if available is not None and (data is None or isinstance(data, ChoiceData) or hasattr(data, "columns")):
         raise OptionError("available= goes with an array (situations, alternatives, attributes) as data.")
     if data is None:

@@ -13,6 +13,7 @@ import torch
 from torch import Tensor
 
 from ...data.absent import need_rows
+from ...data.choice_formula import BY_ALTERNATIVE
 from ...data.vectors import FloatArray
 from ...errors import OptionError, UndefinedStatisticError, listing, unknown
 from ...inference.wald import critical
@@ -23,7 +24,7 @@ from .latent import LatentClassLogit
 from .mixed import MixedLogit
 from .population import STATISTICS, Population, refuse_zero
 from .quantities import Quantities, covariance_of, estimates_of, quantities
-from .scenes import model_of
+from .scenes import model_of, need_design
 
 if TYPE_CHECKING:
     from .results import ChoiceResults
@@ -51,7 +52,7 @@ def wtp(
         if isinstance(number, bool) or not isinstance(number, (int, np.integer)) or number < least:
             raise OptionError(f"{name}={number!r} must be a whole number of {least} or more.")
     level = within_unit(alpha)
-    model = model_of(results)
+    model = need_design(results, "wtp()")
     names = [attributes] if isinstance(attributes, str) else list(attributes)
     _check_names(model, names, price)
     rows = [row for name in names for row in _rows(model, name, price, estimates_of(results))]
@@ -90,13 +91,12 @@ def _check_names(model: ChoiceModel, names: Sequence[Any], price: Any) -> None:
 def _also_in(model: ChoiceModel, name: str) -> list[str]:
     """Return other coefficients whose column depends on the attribute that the column of one depends on."""
     design = model.design
-    data = design.data
-    if data is None or name.startswith("asc_"):
+    if design.formulas is None:
         return []
-    varying = [str(c) for c in data.frame.columns if str(c) not in data.roles.names and _varies(model, str(c))]
+    varying = _attributes(model)
     by_name = {c.name: c for c in design.columns}
     own = by_name[name]
-    mine = _words(own.name, own.alternative) & set(varying)
+    mine = _words(own.name, own.alternative) & varying
     return [
         c.name
         for c in design.columns
@@ -109,6 +109,15 @@ def _also_in(model: ChoiceModel, name: str) -> list[str]:
 def _words(name: str, alternative: Any) -> set[str]:
     term = name if alternative is None else name.removesuffix(f":{alternative}")
     return set(re.findall(r"[^\W\d]\w*", term))
+
+
+def _attributes(model: ChoiceModel) -> set[str]:
+    """Return the variables that differ between alternatives; without rows, those that are not known not to."""
+    data, formulas = model.design.data, model.design.formulas
+    if data is not None:
+        return {str(c) for c in data.frame.columns if str(c) not in data.roles.names and _varies(model, str(c))}
+    shared = formulas.parts.get(BY_ALTERNATIVE) if formulas is not None else None
+    return set() if formulas is None else set(formulas.variables) - (shared.variables if shared is not None else set())
 
 
 def _varies(model: ChoiceModel, column: str) -> bool:
