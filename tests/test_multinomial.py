@@ -306,6 +306,21 @@ def test_wald_test_of_numeric_levels():
     np.testing.assert_allclose(tied.params["1:age"], tied.params["2:age"], rtol=1e-12)
 
 
+@pytest.mark.parametrize("restriction", [{}, {"fixed": {"rep:age": 0.0}}])
+def test_score_test_of_a_new_variable(restriction):
+    """Rao's statistic ``s' V s`` at the restricted estimates, from the larger model's own score and information."""
+    model = short().model
+    found = model.fit(**restriction).score_test("income")
+    larger = tm.MNLogit.from_formula("party ~ age + educ + income", parties())
+    names = list(larger.param_names)
+    restricted = larger.fit(fixed={"ind:income": 0.0, "rep:income": 0.0, **restriction.get("fixed", {})})
+    theta = restricted.params.to_numpy()
+    free = [i for i, name in enumerate(names) if name not in restriction.get("fixed", {})]
+    s, information = larger.score(theta)[free], -larger.hessian(theta)[np.ix_(free, free)]
+    np.testing.assert_allclose(found.statistic, s @ np.linalg.solve(information, s), rtol=1e-6)
+    assert found.df == 2
+
+
 # --- After the fit -----------------------------------------------------------------------------------------------
 
 

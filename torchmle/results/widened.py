@@ -112,8 +112,12 @@ def with_added(results: Estimates, given: Any, predictor: str | None) -> Wider:
     if is_closed_form(results) and position == 0:
         return _least_squares(results, wide, len(old.terms), labels)
     model = _with_design(results.model, data, name, wide)
+    if results.model.response == "categorical":
+        width = len(old.terms) + len(terms)
+        new = [i for i in range(len(model.param_names)) if i % width >= len(old.terms)]
+        return _at_zero(results, model, new, tuple(model.param_names[i] for i in new))
     end = sum(len(d.terms) for d in list(data.designs.values())[: position + 1])
-    return _at_zero(results, model, end, len(terms), labels)
+    return _at_zero(results, model, range(end, end + len(terms)), labels)
 
 
 def _predictor(data: ModelData, name: str | None) -> str:
@@ -201,15 +205,15 @@ def _with_design(model: Any, data: ModelData, name: str, design: Design) -> Any:
     return wide
 
 
-def _at_zero(results: Estimates, model: Any, end: int, count: int, labels: tuple[str, ...]) -> Wider:
-    """Return a model with ``count`` parameters more than the fit, from position ``end``, at zero."""
+def _at_zero(results: Estimates, model: Any, new: Sequence[int], labels: tuple[str, ...]) -> Wider:
+    """Return a model with parameters more than the fit, those at the positions ``new``, at zero."""
     point = likelihood_point(results, "score_test()")
     names = model.param_names
     plain = model.make_map(names)
-    zeros = torch.zeros(count, dtype=torch.float64, device="cpu")
-    old = point.map.link(point.gamma)
-    link = torch.cat([old[:end], zeros, old[end:]])
-    held: Mapping[str, float] = {names[i + count * (i >= end)]: v for i, v in _held(results, plain, end, count).items()}
+    kept = [i for i in range(len(names)) if i not in set(new)]
+    link = torch.zeros(len(names), dtype=torch.float64, device="cpu")
+    link[kept] = point.map.link(point.gamma)
+    held: Mapping[str, float] = {names[i]: v for i, v in _held(results, plain, kept).items()}
     pmap = constrain(plain, held or None, results.record.arguments.get("constraints"))
     gamma = pmap.gamma_of_link(link)
     objective = model.make_objective(pmap)
@@ -221,16 +225,16 @@ def _at_zero(results: Estimates, model: Any, end: int, count: int, labels: tuple
             "score_test(added=...): with the new columns at zero the log-likelihood is another "
             f"({value:.8g} and not {wanted:.8g}). The likelihood must use self.exog by self.exog @ params only."
         )
-    return Wider(model, pmap, gamma, objective, pmap.link_jacobian(gamma)[end : end + count], labels)
+    return Wider(model, pmap, gamma, objective, pmap.link_jacobian(gamma)[list(new)], labels)
 
 
-def _held(results: Estimates, plain: ParamMap, end: int, count: int) -> dict[int, float]:
-    """Return the reported values of fixed parameters, by old position."""
+def _held(results: Estimates, plain: ParamMap, kept: Sequence[int]) -> dict[int, float]:
+    """Return the reported values of fixed parameters, by their positions among more parameters."""
     fixed = {}
     for i, link in results.fit.map.held.items():
-        natural = plain.naturals.get(i + count * (i >= end))
+        natural = plain.naturals.get(kept[i])
         at = torch.tensor(link, dtype=torch.float64, device="cpu")
-        fixed[i] = float(at if natural is None else natural.transform(at))
+        fixed[kept[i]] = float(at if natural is None else natural.transform(at))
     return fixed
 
 
