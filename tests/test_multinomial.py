@@ -439,5 +439,7 @@ def test_bad_input_after_the_fit():
         res.margins("age", which="repp")
     with pytest.raises(tm.OptionError, match="Unknown which"):
         res.predict(which="rep")
+    with pytest.raises(tm.OptionError, match="one for each level"):
+        res.permutation_test("age", reps=3)
     with pytest.raises(tm.UndefinedStatisticError, match="use resid"):
         res.residuals("pearson")

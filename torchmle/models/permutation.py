@@ -71,6 +71,11 @@ def _check_weights(results: Estimates, statistic: str) -> None:
 
 def _terms(results: Estimates, name: str) -> tuple[str, ...]:
     """Return the columns of the first predictor, one of which is permuted."""
+    if results.model.response == "categorical":
+        raise OptionError(
+            f"permutation_test() is about one coefficient of a column, and {results.model.model_name} has one for each "
+            "level. Test them together with wald_test(), lr_test() or score_test()."
+        )
     designs = results.model.data.designs
     design = next(iter(designs.values())) if designs else None
     terms = () if design is None else design.terms
