@@ -157,6 +157,7 @@ def test_the_reference_lists_every_public_name():
 @pytest.mark.parametrize(("page", "names"), [
     ("reference.md", METHODS),
     ("howto/standard-errors.md", ESTIMATORS),
+    ("howto/covariances.md", ESTIMATORS),
     ("explanation/convergence.md", [status.value for status in Status]),
     ("howto/optimizers.md", [*METHODS, *(f"scipy:{name}" for name in TAKES), *(status.value for status in Status)]),
     ("howto/optimizers.md", sorted({option for options in TAKES.values() for option in options})),
