@@ -46,7 +46,7 @@ def model(kind: str, panel: bool = True, **options: Any) -> tm.MixedLogit:
 
 
 def laws(given: tm.MixedLogit) -> dict[str, Any]:
-    return {name: law for name, law in given._given.get("random", {}).items()}
+    return dict(given._given.get("random", {}))
 
 
 def plain(m: tm.MixedLogit, theta: torch.Tensor) -> torch.Tensor:
@@ -55,7 +55,7 @@ def plain(m: tm.MixedLogit, theta: torch.Tensor) -> torch.Tensor:
     frame = m.design.data.frame
     draws = m.draws.uniforms(range(len(m.ends)), len(m.laws))
     names = [*m.design.names, *[n for n in m.randomness.names if n not in m.design.names]]
-    random = {**m._given.get("random", {}), **{n: "normal" for n in names[len(m.design.names) :]}}
+    random = {**m._given.get("random", {}), **dict.fromkeys(names[len(m.design.names) :], "normal")}
     order = [n for n in names if n in random]
     income = torch.tensor(frame.groupby("person", sort=False).income.first().to_numpy())
     out, first = [], 0
@@ -125,16 +125,16 @@ def point(m: tm.MixedLogit) -> torch.Tensor:
     return torch.tensor(values, dtype=torch.float64) * torch.from_numpy(1 + 0.2 * rng.random(len(values)))
 
 
-@pytest.mark.parametrize("panel", [True, False])
-@pytest.mark.parametrize("kind", RANDOM)
+@pytest.mark.parametrize(
+    ("kind", "panel"),
+    [(kind, panel) for kind in RANDOM for panel in (True, False) if panel or "means" not in RANDOM[kind]],
+)  # without persons, the variable of a mean is that of the situation, which the loop does not know
 def test_derivatives_are_those_of_the_textbook_formula(kind, panel):
     if not panel and kind != "both":
         table = trips()[lambda t: t.trip <= 40]
     else:
         table = trips()[lambda t: t.person <= 9]
     own = {**RANDOM[kind], "draws": FEW, **({"persons": "person"} if panel else {})}
-    if "means" in own and not panel:
-        pytest.skip("without persons the variable is that of the situation, which the loop does not know")
     m = tm.MixedLogit.from_formula("chosen ~ time + cost + wide", table, **LAYOUT, **own)
     at = point(m)
     theta = at.clone().requires_grad_()
@@ -148,3 +148,43 @@ def test_derivatives_are_those_of_the_textbook_formula(kind, panel):
         m.hessian(at.numpy()) / np.outer(size, size), hessian.numpy() / np.outer(size, size), atol=1e-8
     )
     np.testing.assert_allclose(m.score_obs(at.numpy()).sum(0), m.score(at.numpy()), rtol=1e-9, atol=1e-9 * size.max())
+
+
+def test_functions_of_the_caller_in_formulas_of_means():
+    def thousands(x):
+        return x / 10
+
+    table = trips()[lambda t: t.person <= 60]
+    own = {"persons": "person", "random": {"time": "normal"}, "draws": FEW, **LAYOUT}
+    one = tm.MixedLogit.from_formula("chosen ~ time + cost", table, means={"time": "~ thousands(income)"}, **own)
+    other = tm.MixedLogit.from_formula("chosen ~ time + cost", table, means={"time": "~ income"}, **own)
+    at = dict(zip(other.param_names, [0.1] * len(other.param_names), strict=True))
+    scaled = {n.replace("income", "thousands(income)"): v * (10 if n.startswith("mean") else 1) for n, v in at.items()}
+    assert one.loglike(scaled) == pytest.approx(other.loglike(at), rel=1e-12)
+
+
+@pytest.mark.parametrize(
+    ("options", "message"),
+    [
+        ({}, "must name at least one attribute"),
+        ({"random": {"tiem": "normal"}}, "Did you mean 'time'"),
+        ({"random": {"time": "norml"}}, "Did you mean 'normal'"),
+        ({"random": {"time": ("johnson_sb", 1.0, 0.0)}}, "low, high"),
+        ({"random": {"time": "normal"}, "correlated": ["time", "cost"]}, "cost"),
+        ({"random": {"time": "normal", "cost": "uniform"}, "correlated": ["time", "cost"]}, "can be correlated"),
+        ({"random": {"time": "normal"}, "space": "wtp"}, "needs price"),
+        ({"random": {"cost": "normal"}, "space": "wtp", "price": "cost"}, "positive"),
+        ({"random": {"time": "normal"}, "means": {"cost": "~ income"}}, "not in random"),
+        ({"random": {"time": "normal"}, "components": "cost"}, "in the formula already"),
+        ({"random": {"time": "normal"}, "draws": 2.5}, "whole number"),
+        ({"random": {"time": "normal"}, "memory": -1}, "gigabytes"),
+        ({"random": {"time": "normal"}, "drawz": 3}, "Did you mean 'draws'"),
+        (
+            {"random": {"time": "normal"}, "freq_weights": [1] * 1000, "persons": "person"},
+            "freq_weights count situations",
+        ),
+    ],
+)
+def test_what_cannot_be_meant(options, message):
+    with pytest.raises(tm.TorchmleError, match=message):
+        tm.MixedLogit.from_formula("chosen ~ time + cost", tm.datasets.load("trips"), **LAYOUT, **options)

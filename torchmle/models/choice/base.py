@@ -143,7 +143,7 @@ class ChoiceModel(GenericLikelihoodModel):
         ['asc_train', 'asc_bike', 'asc_car', 'time', 'cost', 'income:train', 'income:bike', 'income:car']
         """
         where, kind = resolve_device(device, dtype)
-        context = caller_names([formula], 2)
+        context = caller_names([formula, *cls._person_formulas(own)], 2)
         with engine(where), collecting_notes() as notes:
             table = cls._table(formula, data, (alternatives, situations, persons, available), missing)
             also = cls._person_formulas(own)

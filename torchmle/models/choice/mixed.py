@@ -197,7 +197,14 @@ class MixedLogit(ChoiceModel):
             raise OptionError("means needs data with columns; build the model with from_formula.")
         matrices, names = [], {}
         for name, formula in means.items():
-            found = person_matrix(formula, design.data, constant=False, dtype=design.X.dtype, device=design.X.device)
+            found = person_matrix(
+                formula,
+                design.data,
+                constant=False,
+                dtype=design.X.dtype,
+                device=design.X.device,
+                context=design.context,
+            )
             names[name] = found.names
             matrices.append(found.X)
         return torch.cat(matrices, 1), names

@@ -252,7 +252,7 @@ def _(model: MixedLogit, design: ChoiceDesign) -> dict[str, Any]:
         own["X"] = torch.cat([design.X, found.X.to(design.X)], 2)
     if model.mean_formulas:
         parts = [
-            person_matrix(text, fit.data, constant=False).again(data).X.to(design.X)
+            person_matrix(text, fit.data, constant=False, context=fit.context).again(data).X.to(design.X)
             for text in model.mean_formulas.values()
         ]
         own["W"] = torch.cat(parts, 1)
