@@ -30,17 +30,17 @@ def serve(problem_name: str, peer_name: str, device: str, dtype: str, pipe: Conn
     warnings.simplefilter("ignore")
     problem, fit = replace(PROBLEMS[problem_name](), device=device, dtype=dtype), PEERS[peer_name].fit
     fit(problem.head(5_000))
-    before = _memory("VmRSS")
+    before = memory("VmRSS")
     pipe.send("ready")
     while pipe.recv():
-        _forget_peak()
+        forget_peak()
         cpu, wall = time.process_time(), time.perf_counter()
         answer = fit(problem)
         wall, cpu = time.perf_counter() - wall, time.process_time() - cpu
-        pipe.send(Run(wall, cpu, _memory("VmHWM") - before, answer))
+        pipe.send(Run(wall, cpu, memory("VmHWM") - before, answer))
 
 
-def _memory(field: str) -> float:
+def memory(field: str) -> float:
     """Return a memory field of this process in MB, NaN where the system has none."""
     if not STATUS.exists():
         return float("nan")
@@ -48,7 +48,7 @@ def _memory(field: str) -> float:
     return int(line.split()[1]) / MB
 
 
-def _forget_peak() -> None:
+def forget_peak() -> None:
     """Set the peak of this process back to what it uses now."""
     if REFS.exists():
         REFS.write_text("5")

@@ -54,8 +54,8 @@ class Cut:
 
     def weights(self, weights: Tensor | None) -> Tensor | None:
         """Return the weights of all rows, (R, rows) or (1, rows), zero for copies; None where all are one."""
-        if weights is None and not self.copies:
-            return None
+        if not self.copies:
+            return None if weights is None else weights[:, self.rows]
         ones = torch.ones(1, self.own, dtype=self.dtype, device=self.device)
         return pad(ones if weights is None else weights[:, self.rows], (0, self.copies)).contiguous()
 
