@@ -52,8 +52,8 @@ def autoregressive(rng: np.random.Generator, periods: int, units: int, rho: floa
     return np.asarray(lfilter([1.0], [1.0, -rho], shocks, axis=1))
 
 
-def independent(rng: np.random.Generator) -> pd.DataFrame:
-    return frame(lambda: rng.normal(size=400))
+def independent(rng: np.random.Generator, n: int = 400) -> pd.DataFrame:
+    return frame(lambda: rng.normal(size=n))
 
 
 def dispersed(rng: np.random.Generator) -> pd.DataFrame:

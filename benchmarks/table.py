@@ -88,13 +88,16 @@ def as_text(table: pd.DataFrame) -> str:
 
 
 def show(folder: Path) -> str:
-    """Return the tables that are kept in a folder as one in Markdown, with a line on the machine of each."""
+    """Return the tables of ``run.py`` in a folder as one in Markdown, with a line on the machine of each."""
     lines = ["| problem | peer | median s | cpu s | ratio | peak MB | answer |", "|---|---|---|---|---|---|---|"]
     machines: dict[str, list[str]] = {}
     for path in sorted(folder.glob("*.csv")):
         header, rest = path.read_text(encoding="utf-8").split("\n", 1)
+        table = pd.read_csv(io.StringIO(rest))
+        if "peer" not in table:
+            continue  # of a program that times no peers
         machines.setdefault(header.split(": ", 1)[1].split(";")[0], []).append(path.stem)
-        for row in pd.read_csv(io.StringIO(rest)).to_dict("records"):
+        for row in table.to_dict("records"):
             numbers = [row.get(c, float("nan")) for c in ("median s", "median cpu s", "ratio", "peak MB")]
             cells = ["" if pd.isna(v) else f"{v:.0f}" if v >= 100 else f"{v:.2g}" for v in numbers]
             lines.append(f"| {path.stem} | {row['peer']} | {' | '.join(cells)} | {row['verdict']} |")
