@@ -59,11 +59,9 @@ class CheckResult:
         return f"{self.name:<18} {self.verdict:<15} {self.detail}"
 
 
-@dataclass(frozen=True)
-class ModelReport:
-    """Hold what came of all checks of one model; prints as a table."""
+class Verdicts:
+    """Be a report on checks, each found by its name."""
 
-    model: str
     results: tuple[CheckResult, ...]
 
     @property
@@ -82,6 +80,14 @@ class ModelReport:
             if result.name == name:
                 return result
         raise KeyError(unknown("check", name, [r.name for r in self.results]))
+
+
+@dataclass(frozen=True)
+class ModelReport(Verdicts):
+    """Hold what came of all checks of one model; prints as a table."""
+
+    model: str
+    results: tuple[CheckResult, ...]
 
     def __str__(self) -> str:
         counts = {v: sum(r.verdict == v for r in self.results) for v in ("passed", "FAILED", "not applicable")}

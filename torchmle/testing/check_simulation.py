@@ -14,7 +14,7 @@ from scipy import special
 from torch import Tensor
 
 from ..data.vectors import FloatArray
-from ..errors import ConvergenceWarning, DataError, DataWarning, OptionError, unheard, unknown
+from ..errors import ConvergenceWarning, DataError, DataWarning, OptionError, unheard
 from ..loglik.leastsquares import LeastSquares
 from ..loglik.padded import Sets
 from ..models.base import GenericLikelihoodModel
@@ -28,7 +28,7 @@ from ..optim.checks import check_whole
 from ..results.many import ManyResults
 from ..results.results import Results
 from ..workers import engine
-from .check_model import CheckResult
+from .check_model import CheckResult, Verdicts
 from .simulation_checks import Study, covered, information_equality, mean_scores, recovered, t_of_means
 from .subject import Finding, NotApplicableError, Simulate, kind_of_weights
 
@@ -40,7 +40,7 @@ TOGETHER = 400_000
 
 
 @dataclass(frozen=True, eq=False, repr=False)
-class SimulationReport:
+class SimulationReport(Verdicts):
     """Hold what a simulation found; prints as a table.
 
     Attributes
@@ -58,23 +58,6 @@ class SimulationReport:
     results: tuple[CheckResult, ...]
     fits: ManyResults
     seed: int
-
-    @property
-    def passed(self) -> bool:
-        """Return whether no check failed; those that do not apply do not count."""
-        return not self.failures
-
-    @property
-    def failures(self) -> tuple[CheckResult, ...]:
-        """Return the failed checks."""
-        return tuple(r for r in self.results if r.passed is False)
-
-    def __getitem__(self, name: str) -> CheckResult:
-        """Return one verdict."""
-        for result in self.results:
-            if result.name == name:
-                return result
-        raise KeyError(unknown("check", name, [r.name for r in self.results]))
 
     def __str__(self) -> str:
         verdict = "passed" if self.passed else "FAILED"
