@@ -17,6 +17,7 @@ from ...data.extras import ExtraInputs, Weights, named_inputs, read_extras
 from ...data.groups import encode
 from ...data.rows import Rows
 from ...errors import DataError, OptionError, listing, unknown
+from ...linalg import all_finite
 
 LAYOUT = ("alternatives", "situations", "persons", "available")
 """Columns that say who chose what."""
@@ -75,7 +76,7 @@ def array_design(
                 f"(situation {int(gone.nonzero()[0])})."
             )
         X = X.masked_fill(~there[..., None], 0.0)
-    if not bool(torch.isfinite(X).all()):
+    if not all_finite(X):
         raise DataError(f"exog has {int((~torch.isfinite(X)).sum())} missing or infinite values where available.")
     terms = tuple(f"x{k + 1}" for k in range(K)) if names is None else tuple(str(n) for n in names)
     if len(terms) != K or len(set(terms)) != K:
