@@ -20,6 +20,7 @@ if TYPE_CHECKING:  # what __getattr__ loads, for type checkers
     from .errors import DeviceError as DeviceError
     from .errors import FormulaError as FormulaError
     from .errors import LikelihoodError as LikelihoodError
+    from .errors import MissingPackageError as MissingPackageError
     from .errors import NoDataError as NoDataError
     from .errors import OptionError as OptionError
     from .errors import SeparationWarning as SeparationWarning
@@ -128,6 +129,7 @@ _HOME = {
         "OptionError",
         "LikelihoodError",
         "StoreError",
+        "MissingPackageError",
         "NoDataError",
         "DeviceError",
         "UndefinedStatisticError",

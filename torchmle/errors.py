@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 import difflib
+import importlib
 import sys
 import threading
 import warnings
 from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
+from typing import Any
 
 
 class TorchmleError(ValueError):
@@ -46,6 +48,10 @@ class UndefinedStatisticError(TorchmleError, AttributeError):
     """Say that a statistic has no meaning for this model; ``hasattr`` is then False."""
 
 
+class MissingPackageError(TorchmleError, ImportError):
+    """Say that a package is needed that is not installed, and how to install it."""
+
+
 class TorchmleWarning(UserWarning):
     """Be the base of every warning that torchmle gives."""
 
@@ -68,6 +74,18 @@ class SeparationWarning(ConvergenceWarning):
 
 class SimulationWarning(TorchmleWarning):
     """Warn that the draws of a simulated integral are too few or too regular for what is asked of them."""
+
+
+def import_extra(module: str, extra: str, what: str) -> Any:
+    """Return a module of an optional package, or say which extra brings it."""
+    try:
+        return importlib.import_module(module)
+    except ImportError as error:
+        package = module.partition(".")[0]
+        raise MissingPackageError(
+            f"{what} needs {package}, which cannot be imported here ({error}). Install it: "
+            f'pip install "torchmle[{extra}]".'
+        ) from error
 
 
 def nearest(name: str, choices: Iterable[str]) -> str:
