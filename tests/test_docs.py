@@ -5,68 +5,34 @@ what it prints (white space aside; ``...`` stands for anything). ``python tests/
 these.
 """
 
-import contextlib
 import doctest
 import importlib
 import inspect
-import io
-import itertools
 import math
 import os
 import re
 import sys
 import tempfile
 import warnings
-from dataclasses import dataclass
 from pathlib import Path
 
 import pytest
 
-import torchmle as tm
-from torchmle.inference.cov import ESTIMATORS
-from torchmle.optim.base import Status
-from torchmle.optim.registry import METHODS
-from torchmle.optim.scipy import TAKES
-
 ROOT = Path(__file__).parents[1]
+sys.path.append(str(ROOT))  # where this file is run as a script
+
+import torchmle as tm  # noqa: E402
+from docs.site.pages import examples, made_by, run, visit  # noqa: E402
+from torchmle.inference.cov import ESTIMATORS  # noqa: E402
+from torchmle.optim.base import Status  # noqa: E402
+from torchmle.optim.registry import METHODS  # noqa: E402
+from torchmle.optim.scipy import TAKES  # noqa: E402
+
 DOCS = ROOT / "docs"
 PAGES = [ROOT / "README.md", *sorted(DOCS.rglob("*.md"))]
 SOURCES = [p for p in sorted((ROOT / "torchmle").rglob("*.py")) if ">>>" in p.read_text(encoding="utf-8")]
 FLAGS = doctest.NORMALIZE_WHITESPACE | doctest.ELLIPSIS
-FENCE = re.compile(r"^```([^\n]*)\n(.*?)^```$", re.MULTILINE | re.DOTALL)
 LINK = re.compile(r"\]\(([^)#\s]+)(#[^)]*)?\)")
-
-
-@dataclass(frozen=True)
-class Example:
-    """Hold one block of code: where it begins, and the text shown as its output with its place in the page."""
-
-    line: int
-    code: str
-    shown: str | None
-    span: tuple[int, int]
-
-
-def examples(page: str) -> list[Example]:
-    """Return the examples of a page."""
-    fences = list(FENCE.finditer(page))
-    found = []
-    for fence, after in itertools.zip_longest(fences, fences[1:]):
-        if fence[1] != "python":
-            continue
-        output = after is not None and after[1] == "text" and not page[fence.end() : after.start()].strip()
-        line = page.count("\n", 0, fence.start()) + 1
-        found.append(Example(line, fence[2], after[2] if output else None, after.span(2) if output else (0, 0)))
-    return found
-
-
-def run(example: Example, namespace: dict, name: str) -> str:
-    """Run an example and return what it prints; a traceback names the line of the page."""
-    printed = io.StringIO()
-    code = compile("\n" * example.line + example.code, name, "exec")
-    with contextlib.redirect_stdout(printed):
-        exec(code, namespace)
-    return printed.getvalue()
 
 
 def agrees(shown: str, printed: str) -> bool:
@@ -105,11 +71,6 @@ def test_a_page_is_read_as_its_reader_does():
     assert not agrees("a 2\n", "a 1\n")
 
 
-def visit(folder: Path) -> None:
-    """Let a page that reads data of the repository find them, wherever it runs."""
-    (folder / "tests").symlink_to(ROOT / "tests")
-
-
 @pytest.mark.parametrize("path", PAGES, ids=named)
 def test_the_examples_of_a_page_run(path, tmp_path, monkeypatch):
     monkeypatch.chdir(tmp_path)
@@ -120,12 +81,15 @@ def test_the_examples_of_a_page_run(path, tmp_path, monkeypatch):
             printed = run(example, namespace, str(path))
             if example.shown is not None:
                 assert agrees(example.shown, printed), f"{named(path)}:{example.line} prints\n{printed}"
+    absent = [name for name in made_by(path.read_text(encoding="utf-8")) if not (tmp_path / name).is_file()]
+    assert not absent, f"{named(path)} shows {absent}, which its code does not write"
 
 
 @pytest.mark.parametrize("path", PAGES, ids=named)
 def test_the_links_of_a_page_lead_somewhere(path):
-    for target, _ in LINK.findall(path.read_text(encoding="utf-8")):
-        if "://" not in target:
+    page = path.read_text(encoding="utf-8")
+    for target, _ in LINK.findall(page):
+        if "://" not in target and target not in made_by(page):
             assert (path.parent / target).exists(), f"{named(path)} links to {target}"
 
 

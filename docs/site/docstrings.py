@@ -1,0 +1,24 @@
+"""Read the docstrings of torchmle, where ``name : what it is`` stands in one line and numpydoc expects a type."""
+
+from __future__ import annotations
+
+import re
+from typing import Any
+
+import griffe
+
+SECTION = re.compile(r"^(Parameters|Attributes)\n-+\n((?:.+\n?|\n(?=[ \w*]))*)", re.MULTILINE)
+ITEM = re.compile(r"^([\w*][\w*, ]*?) : (.+)$", re.MULTILINE)
+
+
+class OneLineItems(griffe.Extension):
+    """Put what an item is on a line of its own, so that it is not taken for a type."""
+
+    def on_instance(self, *, obj: griffe.Object, **_: Any) -> None:
+        """Change the docstring of one object."""
+        if obj.docstring is not None:
+            obj.docstring.value = SECTION.sub(_split, obj.docstring.value)
+
+
+def _split(section: re.Match[str]) -> str:
+    return ITEM.sub(lambda item: f"{item[1]}\n    {item[2][0].upper()}{item[2][1:]}", section[0])
