@@ -14,6 +14,7 @@ from ..errors import UndefinedStatisticError
 from ..results.edges import edge_notes
 from ..results.linear import LinearResults
 from ..results.results import Results
+from .format import number
 
 Pairs = Sequence[tuple[str, str]]
 
@@ -110,18 +111,6 @@ def _alerts(results: Results) -> tuple[str, ...]:
         f"NOT A MAXIMUM ({results.status})",
         "No standard errors are given, because they would describe a point that is not the estimate.",
     )
-
-
-def number(value: float) -> str:
-    """Return a number with four digits after the point, or four significant ones where it is small."""
-    if math.isnan(value):
-        return "nan"
-    if value != 0 and not 1e-4 <= abs(value) < 1e7:
-        return f"{value:.3e}"
-    if abs(value) >= 1e4:
-        return f"{value:.1f}"
-    decimals = 4 if abs(value) >= 0.1 or value == 0 else 3 - math.floor(math.log10(abs(value)))
-    return f"{value:.{decimals}f}"
 
 
 def _statistic(results: Results, name: str) -> str | None:
