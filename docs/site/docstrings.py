@@ -7,7 +7,7 @@ from typing import Any
 
 import griffe
 
-SECTION = re.compile(r"^(Parameters|Attributes)\n-+\n((?:.+\n?|\n(?=[ \w*]))*)", re.MULTILINE)
+SECTION = re.compile(r"^(?:Parameters|Attributes)\n-+\n.*?(?=^\w[\w ]*\n-{3,}$|\Z)", re.MULTILINE | re.DOTALL)
 ITEM = re.compile(r"^([\w*][\w*, ]*?) : (.+)$", re.MULTILINE)
 
 
@@ -21,4 +21,12 @@ class OneLineItems(griffe.Extension):
 
 
 def _split(section: re.Match[str]) -> str:
-    return ITEM.sub(lambda item: f"{item[1]}\n    {item[2][0].upper()}{item[2][1:]}", section[0])
+    """Return a section with its items on two lines, and what is no item as prose before it."""
+    head, rule, *lines = section[0].splitlines()
+    prose = [line for line in lines if re.match(r"[^ ]", line) and not ITEM.match(line)]
+    items = [ITEM.sub(_two_lines, line) for line in lines if line not in prose]
+    return "\n".join([*prose, *([""] if prose else []), head, rule, *items, ""])
+
+
+def _two_lines(item: re.Match[str]) -> str:
+    return f"{item[1]}\n    {item[2][0].upper()}{item[2][1:]}"

@@ -19,8 +19,10 @@ sys.path.insert(0, str(ROOT))
 
 from docs.site.pages import MADE, made_by, run_page, visit  # noqa: E402
 
-BLOB = "https://github.com/torchmle/torchmle/blob/main/"
-"""Where links out of the folder of the pages lead."""
+OUTSIDE = {"README.md": "index.md", "CHANGELOG.md": "changes.md", "benchmarks/README.md": "speed.md"}
+"""Files outside the folder of the pages that have a page of the site."""
+
+LINK = re.compile(r"(?<!!)\[([^\]]*)\]\((?!\w+:)([^)#\s]+)(#[^)]*)?\)")
 
 _made: dict[str, Path] = {}
 
@@ -33,6 +35,9 @@ def on_files(files: Files, config: MkDocsConfig) -> Files:
             _add_made(files, config, file.src_uri, text, names)
     for name, text in _api().items():
         files.append(File.generated(config, f"api/{name}.md", content=text))
+    for source, uri in OUTSIDE.items():
+        if uri != "index.md":
+            files.append(File.generated(config, uri, content=(ROOT / source).read_text(encoding="utf-8")))
     return files
 
 
@@ -64,7 +69,7 @@ def _chdir(folder: Path) -> Any:
 
 
 def on_page_markdown(markdown: str, page: Page, config: MkDocsConfig, files: Files) -> str:
-    """Put tables that were made as HTML into the page."""
+    """Put tables that were made as HTML into the page, and lead links out of the folder of the pages to the site's."""
 
     def shown(match: re.Match[str]) -> str:
         name = match[1]
@@ -73,7 +78,18 @@ def on_page_markdown(markdown: str, page: Page, config: MkDocsConfig, files: Fil
         made = _made[f"{Path(page.file.src_uri).parent.as_posix()}/{name}"]
         return f'<div class="made">{_body(made.read_text(encoding="utf-8"))}</div>'
 
-    return MADE.sub(shown, markdown)
+    return LINK.sub(lambda link: _led(link, page.file.src_uri, files), MADE.sub(shown, markdown))
+
+
+def _led(link: re.Match[str], page: str, files: Files) -> str:
+    """Return a link as it works on the site; one to a file that the site does not have becomes its text."""
+    sources = {uri: source for source, uri in OUTSIDE.items() if uri != "index.md"}
+    base = ROOT / sources.get(page, f"docs/{page}")
+    target = Path(os.path.normpath(base.parent / link[2])).relative_to(ROOT).as_posix()
+    uri = OUTSIDE.get(target, target.removeprefix("docs/"))
+    if files.get_file_from_path(uri) is None:
+        return link[1] if not target.startswith("docs/") else link[0]
+    return f"[{link[1]}]({os.path.relpath(uri, Path(page).parent)}{link[3] or ''})"
 
 
 def _body(text: str) -> str:
@@ -98,8 +114,14 @@ def _api() -> dict[str, str]:
     pages = {key: [f"# {title}", "", text, ""] for key, (title, _, text) in SUBJECTS.items()}
     for module, names in sorted(_HOME.items()):
         key = _subject(module)
-        pages[key] += [line for name in names for line in (f"::: torchmle.{_path(module, name)}", "")]
+        pages[key] += [line for name in names for line in _entry(module, name)]
     return {key: "\n".join(lines) for key, lines in pages.items()}
+
+
+def _entry(module: str, name: str) -> list[str]:
+    """Return the lines that stand for one name; the methods of results lie in the classes that they extend."""
+    extends = ["    options:", "      inherited_members: true"] if name == "Results" else []
+    return [f"::: torchmle.{_path(module, name)}", *extends, ""]
 
 
 def _subject(module: str) -> str:
