@@ -23,6 +23,7 @@ from ..results.estimates import Estimates
 from ..results.results import Results
 from ..workers import engine
 from . import derivatives
+from .conditions import sort_constraints
 from .fitting import run_fit
 from .outcomes import opaque_expectation
 from .problem import opaque_map, opaque_objective
@@ -322,7 +323,7 @@ class GenericLikelihoodModel(Simulated):
         use_t: bool | None = None,
         device: str | torch.device | None = None,
         fixed: Mapping[str, float] | None = None,
-        constraints: str | Sequence[str] | None = None,
+        constraints: Any = None,
         bounds: Mapping[str, tuple[float | None, float | None]] | None = None,
         seed: int | None = None,
         batch_size: int | None = None,
@@ -345,10 +346,9 @@ class GenericLikelihoodModel(Simulated):
         maxiter, maxfun : limits on iterations and on evaluations of the log-likelihood.
         tol : scaled gradient ``g' (-H)^-1 g`` at which the method stops; default 1e-10 (1e-4 in float32). The verdict
             ``converged`` always uses the default.
-        cov_type, cov_kwds, use_t : see :meth:`Results.with_cov`; default ``"nonrobust"``, under ``sampling_weights``
-            ``"cluster"`` where groups were given, else ``"HC1"``.
+        cov_type, cov_kwds, use_t : see :meth:`Results.with_cov`; ``"nonrobust"``, with sampling weights HC1 or cluster.
         device : move the data there first.
-        fixed, constraints : ``{"educ": 0.0}`` holds a parameter; ``"x1 = x2"``, ``["2*a + b = 1"]`` tie coefficients.
+        fixed, constraints : ``{"educ": 0.0}``; ``"x1 = x2"``, ``["a + b = 1", "a >= 0", tm.equality(f)]``.
         bounds : ``{"educ": (0, None)}``, in the units of the results.
         seed, batch_size : for random starts and the stochastic methods.
         disp : True logs one line on how the fit ended (logger ``torchmle``).
@@ -370,7 +370,7 @@ class GenericLikelihoodModel(Simulated):
             *split_options(options),
         )
         with engine():
-            return moved(self, device)._fit(request)
+            return moved(self, device)._fit(sort_constraints(self, request))
 
     def _fit(self, request: FitRequest) -> Results:
         return run_fit(self, request)

@@ -42,6 +42,8 @@ logger = logging.getLogger("torchmle")
 def run_fit(model: GenericLikelihoodModel, request: FitRequest) -> Results:
     """Fit a model and return its results."""
     begin = time.perf_counter()
+    if request.conditions:
+        raise OptionError("Inequalities and equations that are not linear cannot be imposed yet.")
     refuse_unmasked(model)
     refuse_drop(model, request)
     cov_type = default_cov(model, request.cov_type)

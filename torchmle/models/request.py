@@ -15,6 +15,7 @@ from torch import Tensor
 
 from ..errors import OptionError, listing, unknown
 from ..optim.checks import as_number, check_whole
+from ..params.conditions import Condition
 
 
 @dataclass(frozen=True)
@@ -66,7 +67,11 @@ def split_options(given: Any) -> tuple[FitOptions, Mapping[str, Any]]:
 
 @dataclass(frozen=True)
 class FitRequest:
-    """Hold the arguments of a fit."""
+    """Hold the arguments of a fit.
+
+    ``conditions`` are the constraints that :func:`torchmle.models.conditions.sort_constraints` took out of
+    ``constraints``, which holds linear equations after that.
+    """
 
     start_params: Any = None
     method: str | None = None
@@ -88,6 +93,7 @@ class FitRequest:
     checkpoint: Any = None
     general: FitOptions = field(default_factory=FitOptions)
     options: Mapping[str, Any] = field(default_factory=dict)
+    conditions: tuple[Condition, ...] = ()
 
     def __post_init__(self) -> None:
         for name, least in (("maxiter", 0), ("batch_size", 1), ("maxfun", 1), ("seed", 0)):
@@ -148,7 +154,7 @@ def as_params(given: Any, names: Sequence[str], what: str) -> Tensor:
 
 def refuse_fit_options(given: Mapping[str, Any]) -> None:
     """Raise for arguments that ``fit`` does not have."""
-    own = [f.name for f in fields(FitRequest) if f.name != "general"]
+    own = [f.name for f in fields(FitRequest) if f.name not in ("general", "conditions")]
     for name in given:
         if name in {f.name for f in fields(FitOptions)}:
             raise OptionError(f"{name} is given in options: fit(options={{{name!r}: ...}}).")
