@@ -7,9 +7,11 @@ The order is that of ``module.named_parameters()``, each tensor row by row. A pa
 from __future__ import annotations
 
 import copy
+import threading
 from collections.abc import Iterator
-from itertools import product
+from itertools import chain, product
 from typing import Any
+from weakref import WeakKeyDictionary
 
 import torch
 from torch import Tensor, nn
@@ -28,7 +30,7 @@ def parameter_names(module: nn.Module) -> tuple[str, ...]:
     ('weight[0,0]', 'weight[0,1]', 'bias')
     """
     names: list[str] = []
-    for name, tensor in _trained(module):
+    for name, tensor in trained(module):
         if tensor.numel() == 1:
             names.append(name)
         else:
@@ -46,7 +48,7 @@ def to_vector(module: nn.Module) -> Tensor:
     >>> to_vector(torch.nn.Linear(2, 1)).shape
     torch.Size([3])
     """
-    parts = [tensor.detach().reshape(-1) for _, tensor in _trained(module)]
+    parts = [tensor.detach().reshape(-1) for _, tensor in trained(module)]
     return torch.cat(parts).clone() if parts else torch.zeros(0)
 
 
@@ -59,7 +61,7 @@ def from_vector(module: nn.Module, vector: Tensor) -> dict[str, Tensor]:
         If the vector does not hold as many numbers as the module has parameters.
     """
     found, begin = {}, 0
-    for name, tensor in _trained(module):
+    for name, tensor in trained(module):
         found[name] = vector[begin : begin + tensor.numel()].view(tensor.shape)
         begin += tensor.numel()
     if vector.ndim != 1 or begin != len(vector):
@@ -89,19 +91,50 @@ def with_vector(module: nn.Module, vector: Tensor) -> nn.Module:
 
 
 def call_with(module: nn.Module, vector: Tensor, *inputs: Any) -> Any:
-    """Return what a module answers with its parameters taken from a vector, differentiable in the vector."""
-    return torch.func.functional_call(module, from_vector(module, vector), inputs)
+    """Return what a module answers with its parameters taken from a vector, differentiable in the vector.
+
+    Several threads may call the same module at once.
+    """
+    return torch.func.functional_call(_own(module), from_vector(module, vector), inputs)
+
+
+_copies = threading.local()
+
+
+def _own(module: nn.Module) -> nn.Module:
+    """Return a copy of a module for this thread that shares its tensors; the module itself on the main thread.
+
+    While it answers, a module holds the parameters it was called with: two threads would see each other's.
+    """
+    if threading.current_thread() is threading.main_thread():
+        return module
+    known: WeakKeyDictionary[nn.Module, nn.Module] = vars(_copies).setdefault("known", WeakKeyDictionary())
+    if module not in known:
+        shared = {id(tensor): tensor for tensor in chain(module.parameters(), module.buffers())}
+        known[module] = copy.deepcopy(module, shared)
+    for theirs, ours in zip(module.modules(), known[module].modules(), strict=True):
+        ours.training, ours._buffers = theirs.training, theirs._buffers
+    return known[module]
 
 
 def bind(module: nn.Module) -> nn.Parameter:
     """Return one parameter of which all those of a module become views, their gradients too.
 
     A step on it is a step on all of them, which is quicker than one on each. Give a copy: the module is changed.
+
+    Raises
+    ------
+    OptionError
+        If the parameters are not all of one dtype and on one device.
     """
+    kinds = {f"{tensor.dtype} on {tensor.device}": name for name, tensor in trained(module)}
+    if len(kinds) > 1:
+        seen = "; ".join(f"{name!r} is {kind}" for kind, name in kinds.items())
+        raise OptionError(f"The parameters of {type(module).__name__} must be of one kind, but {seen}. Use module.to().")
     flat = nn.Parameter(to_vector(module))
     flat.grad = torch.zeros_like(flat)
     begin = 0
-    for _, tensor in _trained(module):
+    for _, tensor in trained(module):
         end = begin + tensor.numel()
         tensor.data = flat.data[begin:end].view(tensor.shape)
         tensor.grad = flat.grad[begin:end].view(tensor.shape)
@@ -109,7 +142,22 @@ def bind(module: nn.Module) -> nn.Parameter:
     return flat
 
 
-def _trained(module: nn.Module) -> Iterator[tuple[str, nn.Parameter]]:
+def is_bound(module: nn.Module, flat: nn.Parameter) -> bool:
+    """Return whether the parameters of a module, and their gradients, are still views of what :func:`bind` gave."""
+    if flat.grad is None:
+        return False
+    begin, size = 0, flat.element_size()
+    for _, tensor in trained(module):
+        if tensor.grad is None or tensor.data_ptr() != flat.data_ptr() + begin * size:
+            return False
+        if tensor.grad.data_ptr() != flat.grad.data_ptr() + begin * size:
+            return False
+        begin += tensor.numel()
+    return begin == len(flat)
+
+
+def trained(module: nn.Module) -> Iterator[tuple[str, nn.Parameter]]:
+    """Yield the parameters that are not frozen, with their names."""
     for name, tensor in module.named_parameters():
         if isinstance(tensor, nn.UninitializedParameter):
             raise OptionError(

@@ -98,6 +98,7 @@ class Status(Enum):
     TIME_LIMIT = "time_limit"
     STOPPED = "stopped"
     INTERRUPTED = "interrupted"
+    TRAINED = "trained"
 
     @property
     def sentence(self) -> str:
@@ -128,6 +129,8 @@ _SENTENCES = {
     "fit(resume=results).",
     Status.STOPPED: "The callback asked to stop.",
     Status.INTERRUPTED: "The fit was interrupted; this is the best point so far.",
+    Status.TRAINED: "Training ended as asked. The point is not shown to be a maximum, and mostly is none. To go on: "
+    "fit(resume=results), with more epochs, or with method='newton' where the parameters are few.",
 }
 
 
