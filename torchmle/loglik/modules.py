@@ -130,7 +130,7 @@ def bind(module: nn.Module) -> nn.Parameter:
     kinds = {f"{tensor.dtype} on {tensor.device}": name for name, tensor in trained(module)}
     if len(kinds) > 1:
         seen = "; ".join(f"{name!r} is {kind}" for kind, name in kinds.items())
-        raise OptionError(f"The parameters of {type(module).__name__} must be of one kind, but {seen}. Use module.to().")
+        raise OptionError(f"The parameters of {type(module).__name__} must be of one kind, but {seen}.")
     flat = nn.Parameter(to_vector(module))
     flat.grad = torch.zeros_like(flat)
     begin = 0

@@ -6,8 +6,7 @@ import math
 import time
 from abc import ABC, abstractmethod
 from collections.abc import Callable
-from dataclasses import dataclass, replace
-from enum import Enum
+from dataclasses import dataclass
 from functools import cached_property
 from typing import Any, Protocol
 
@@ -16,6 +15,8 @@ from torch import Tensor
 from ..errors import OptionError
 from ..linalg import all_finite, cholesky, solve_spd
 from .checks import check_positive, check_whole
+from .loop import Limits, drive
+from .status import Status as Status
 
 RISING = 1e-6
 """Gradient a row, in comparable units, above which a point without curvature is not a flat maximum but a slope."""
@@ -25,13 +26,15 @@ RISING = 1e-6
 class Evaluation:
     """Hold the function to minimise, minus the log-likelihood, with derivatives at one point.
 
-    ``source`` is what the problem made them of, for its own later use.
+    ``source`` is what the problem made them of, for its own later use; ``llf`` is the log-likelihood, where minus the
+    value is something else.
     """
 
     value: float
     gradient: Tensor | None = None
     hessian: Tensor | None = None
     source: Any = None
+    llf: float | None = None
 
     @cached_property
     def finite(self) -> bool:
@@ -81,57 +84,6 @@ class Problem(Protocol):
     def batch(self, index: Tensor) -> Problem:
         """Return the same problem on some of the rows."""
         ...
-
-
-class Status(Enum):
-    """List how a fit can end; :attr:`sentence` says what it means and what to try."""
-
-    CONVERGED = "converged"
-    MAXITER = "maxiter"
-    STALLED = "stalled"
-    LOOSE = "loose"
-    FLAT = "flat"
-    NO_MAXIMUM = "no_maximum"
-    SEPARATED = "separated"
-    WRONG_DERIVATIVES = "wrong_derivatives"
-    NOT_FINITE = "not_finite"
-    TIME_LIMIT = "time_limit"
-    STOPPED = "stopped"
-    INTERRUPTED = "interrupted"
-    TRAINED = "trained"
-
-    @property
-    def sentence(self) -> str:
-        """Return what happened, and what to try."""
-        return _SENTENCES[self]
-
-
-_SENTENCES = {
-    Status.CONVERGED: "The scaled gradient is zero to rounding and the information is positive definite.",
-    Status.MAXITER: "The iteration limit was reached. Raise maxiter, give start_params, or use another method; "
-    "'newton' takes the fewest iterations.",
-    Status.STALLED: "No step improves the log-likelihood although the gradient is not zero. "
-    "Check that the likelihood is smooth and accurate (a response that hardly varies around its level loses its digits "
-    "in rounding), try other start_params or another method.",
-    Status.LOOSE: "The method stopped at the tol that it was given, where the gradient is not zero yet. Leave tol out, "
-    "or give a smaller one.",
-    Status.FLAT: "The log-likelihood is flat, or not concave, at this point: some parameters are not identified. "
-    "Remove one of the parameters named, or start elsewhere.",
-    Status.NO_MAXIMUM: "The log-likelihood still rises at this point and is not concave there: it may have no maximum "
-    "(a scale that runs to zero, a parameter without effect at infinity). Start elsewhere, or bound "
-    "or remove the parameters named.",
-    Status.SEPARATED: "No maximum likelihood estimate exists: some rows are predicted perfectly, and the "
-    "log-likelihood rises for ever along a combination of columns. Leave out the columns or the rows named.",
-    Status.WRONG_DERIVATIVES: "Autograd and differences of the log-likelihood disagree at the returned point.",
-    Status.NOT_FINITE: "The log-likelihood or its derivatives are not finite around this point. "
-    "Look for a parameter that runs to a bound of its range, and for log, sqrt or division at zero.",
-    Status.TIME_LIMIT: "The time limit was reached; this is the best point so far. Raise time_limit, or go on with "
-    "fit(resume=results).",
-    Status.STOPPED: "The callback asked to stop.",
-    Status.INTERRUPTED: "The fit was interrupted; this is the best point so far.",
-    Status.TRAINED: "Training ended as asked. The point is not shown to be a maximum, and mostly is none. To go on: "
-    "fit(resume=results), with more epochs, or with method='newton' where the parameters are few.",
-}
 
 
 @dataclass(frozen=True)
@@ -245,34 +197,23 @@ def minimise(
         )
     begin = time.perf_counter()
     maxiter = optimizer.options.maxiter if optimizer.options.maxiter is not None else optimizer.default_maxiter
-    limit = math.inf if optimizer.options.time_limit is None else optimizer.options.time_limit
-    state = optimizer.init(problem, x, problem.evaluate(x, optimizer.order))
-    best, trace, iteration = state, [_trace(0, state, begin)], 0
-    try:
-        while state.status is None:
-            if iteration >= maxiter or (maxfun is not None and problem.evaluations >= maxfun):
-                state = replace(state, status=Status.MAXITER)
-                break
-            if time.perf_counter() - begin >= limit:
-                state = replace(best, status=Status.TIME_LIMIT)
-                break
-            state = optimizer.step(problem, state)
-            if state.status is None or not math.isnan(state.step):
-                iteration += 1
-                trace.append(_trace(iteration, state, begin))
-            if math.isfinite(state.at.value) and state.at.value <= best.at.value:
-                best = state
-            if observer is not None:
-                observer(trace[-1], best)
-            if callback is not None and state.status is None and _says_stop(callback(trace[-1])):
-                state = replace(state, status=Status.STOPPED)
-    except KeyboardInterrupt:
-        state = replace(best, status=Status.INTERRUPTED)
+    driven = drive(
+        optimizer.init(problem, x, problem.evaluate(x, optimizer.order)),
+        lambda state: optimizer.step(problem, state),
+        _trace,
+        Limits(maxiter, optimizer.options.time_limit, lambda: maxfun is not None and problem.evaluations >= maxfun),
+        better=_better,
+        callback=callback,
+        observer=observer,
+        begin=begin,
+    )
+    state = driven.state
     at = state.at if state.at.hessian is not None else problem.evaluate(state.x, 2)
     status, decrement = judge(at, state.status or Status.MAXITER, verdict_tol, problem.rows)
     if status is Status.CONVERGED and _still_moving(problem, state.x, at, verdict_tol):
         status = Status.NO_MAXIMUM
-    return OptimResult(state.x, at, status, decrement, iteration, tuple(trace), time.perf_counter() - begin)
+    seconds = time.perf_counter() - begin
+    return OptimResult(state.x, at, status, decrement, driven.steps, tuple(driven.trace), seconds)
 
 
 def _still_moving(problem: Problem, x: Tensor, at: Evaluation, verdict_tol: float) -> bool:
@@ -304,16 +245,10 @@ def judge(at: Evaluation, claimed: Status, tol: float, rows: int) -> tuple[Statu
     return claimed, decrement
 
 
-def _says_stop(answer: Any) -> bool:
-    """Return the truth of a callback's answer."""
-    try:
-        return bool(answer)
-    except (TypeError, ValueError, RuntimeError) as error:
-        kind = type(answer).__name__
-        raise OptionError(f"callback answered {kind}; it must answer True to stop, or nothing to go on.") from error
+def _better(state: State, best: State) -> bool:
+    return math.isfinite(state.at.value) and state.at.value <= best.at.value
 
 
-def _trace(iteration: int, state: State, begin: float) -> TraceRow:
+def _trace(iteration: int, state: State, seconds: float) -> TraceRow:
     gradient = float(state.at.gradient.abs().max()) if state.at.gradient is not None else math.nan
-    elapsed = time.perf_counter() - begin
-    return TraceRow(iteration, -state.at.value, gradient, state.decrement, state.step, elapsed)
+    return TraceRow(iteration, -state.at.value, gradient, state.decrement, state.step, seconds)
