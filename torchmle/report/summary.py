@@ -2,87 +2,14 @@
 
 from __future__ import annotations
 
-import html
 import math
-import textwrap
-from collections.abc import Sequence
-from dataclasses import dataclass
-
-from tabulate import tabulate
 
 from ..errors import UndefinedStatisticError
 from ..results.edges import edge_notes
 from ..results.linear import LinearResults
 from ..results.results import Results
+from .document import Summary
 from .format import number
-
-Pairs = Sequence[tuple[str, str]]
-
-
-@dataclass(frozen=True)
-class Summary:
-    """Hold the parts of a summary as text cells; rendered by :meth:`as_text` and :meth:`as_html`."""
-
-    title: str
-    alerts: tuple[str, ...]
-    facts: Pairs
-    head: tuple[str, ...]
-    rows: tuple[tuple[str, ...], ...]
-    statistics: Pairs
-    notes: tuple[str, ...]
-
-    def as_text(self) -> str:
-        """Return the summary as plain text; nothing is cut off."""
-        table = tabulate(self.rows, self.head, tablefmt="plain", disable_numparse=True, colalign=_alignment(self.head))
-        facts, statistics = _two_columns(self.facts), _two_columns(self.statistics)
-        width = max(len(line) for part in (table, facts, statistics, self.title) for line in part.splitlines() or [""])
-        double, single = "=" * width, "-" * width
-        head, *body = table.splitlines()
-        alerts = [line for a in self.alerts for line in textwrap.wrap(f"*** {a}", width, subsequent_indent="    ")]
-        lines = [self.title.center(width).rstrip(), *alerts, double, facts, double, head, single, *body, double]
-        lines += [statistics, double] if statistics else []
-        for i, note in enumerate(self.notes, 1):
-            lines += textwrap.wrap(f"[{i}] {note}", max(width, 70), subsequent_indent="    ", break_on_hyphens=False)
-        return "\n".join(lines)
-
-    def as_html(self) -> str:
-        """Return the summary as HTML for a notebook."""
-        alerts = "".join(f"<p><b>{html.escape(a)}</b></p>" for a in self.alerts)
-        facts = tabulate(_paired(self.facts), tablefmt="html", disable_numparse=True)
-        table = tabulate(self.rows, self.head, tablefmt="html", disable_numparse=True, colalign=_alignment(self.head))
-        statistics = (
-            tabulate(_paired(self.statistics), tablefmt="html", disable_numparse=True) if self.statistics else ""
-        )
-        notes = "".join(f"<li>{html.escape(n)}</li>" for n in self.notes)
-        return f"<h4>{html.escape(self.title)}</h4>{alerts}{facts}{table}{statistics}<ol>{notes}</ol>"
-
-    def __str__(self) -> str:
-        return self.as_text()
-
-    __repr__ = __str__
-
-    def _repr_html_(self) -> str:
-        return self.as_html()
-
-
-def _alignment(head: Sequence[str]) -> tuple[str, ...]:
-    return ("left", *("right" for _ in head[1:]))
-
-
-def _paired(pairs: Pairs) -> list[list[str]]:
-    """Lay name and value pairs out in two columns, filled from top to bottom."""
-    half = -(-len(pairs) // 2)
-    left, right = list(pairs[:half]), list(pairs[half:])
-    right += [("", "")] * (half - len(right))
-    return [[f"{a}:" if a else "", b, f"{c}:" if c else "", d] for (a, b), (c, d) in zip(left, right, strict=True)]
-
-
-def _two_columns(pairs: Pairs) -> str:
-    if not pairs:
-        return ""
-    return tabulate(
-        _paired(pairs), tablefmt="plain", disable_numparse=True, colalign=("left", "right", "left", "right")
-    )
 
 
 def summarise(results: Results, alpha: float) -> Summary:

@@ -102,6 +102,23 @@ class Document(Protocol):
         """Return HTML."""
         ...
 
+    def as_latex(self) -> str:
+        """Return LaTeX."""
+        ...
+
+    def as_markdown(self) -> str:
+        """Return Markdown."""
+        ...
+
+    def as_csv(self) -> str:
+        """Return comma-separated values."""
+        ...
+
+    @property
+    def tables(self) -> Sequence[Any]:
+        """Return the tables of the document one by one."""
+        ...
+
 
 Reporter = Callable[["Results", float], Document]
 
