@@ -461,7 +461,7 @@ class Blank:
     def as_text(self):
         return "nothing"
 
-    as_html = as_text
+    as_html = as_latex = as_markdown = as_csv = as_text
 
 
 def blank_summary(results, kwds):

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-import html
+from collections.abc import Callable
 from tempfile import TemporaryDirectory
 
 import numpy as np
@@ -14,6 +14,7 @@ from ..models.base import GenericLikelihoodModel
 from ..models.function import FunctionModel
 from ..models.load import load
 from ..params.map import ParamMap
+from ..report.format import escape_html, escape_latex, escape_markdown, one_line
 from .invariance_checks import maxima
 from .subject import Finding, NotApplicableError, Subject, all_of, bounded, kind_of_weights, largest, objective_of
 
@@ -74,16 +75,33 @@ def _proper(subject: Subject, cov_type: str) -> Finding:
 
 
 def summary(subject: Subject) -> Finding:
-    """Prove that the summary renders as text and as HTML and shows every parameter."""
+    """Prove that the summary shows every parameter in each of its formats."""
     document = subject.results.summary()
-    text, markup = document.as_text(), document.as_html()
+    formats: dict[str, tuple[str, Callable[[str], str]]] = {
+        "text": (document.as_text(), one_line),
+        "HTML": (document.as_html(), escape_html),
+        "LaTeX": (document.as_latex(), escape_latex),
+        "Markdown": (document.as_markdown(), escape_markdown),
+        "CSV": (document.as_csv(), lambda name: name.replace('"', '""')),
+    }
     names = subject.results.names
-    lost = [n for n in names if n not in text] + [f"{n} (HTML)" for n in names if html.escape(n) not in markup]
+    lost = [
+        f"{n} ({kind})"
+        for kind, (text, write) in formats.items()
+        for n in names
+        if _dense(write(n)) not in _dense(text)
+    ]
+    markup = formats["HTML"][0]
     balanced = markup.count("<table") == markup.count("</table>") > 0
     return all_of(
         Finding(not lost, f"parameters not shown: {', '.join(lost) or 'none'}"),
         Finding(balanced, f"HTML tables {'closed' if balanced else 'missing or not closed'}"),
     )
+
+
+def _dense(text: str) -> str:
+    """Return text without the places at which a long name may be broken."""
+    return "".join(text.replace("\\allowbreak{}", "").split())
 
 
 def keeping(subject: Subject) -> Finding:
