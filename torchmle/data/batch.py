@@ -12,7 +12,7 @@ import torch
 from torch import Tensor
 
 from ..errors import CollinearityWarning, DataError, DataWarning, FormulaError, OptionError, unknown, warn
-from .design import Design, build_design, ones
+from .design import Design, InputFormula, InputMatrix, build_design, input_design, ones
 from .extras import ExtraInputs, Extras, Weights, named_inputs, read_extras, row_tensor
 from .formula import Formulas, Part, materialise, parse
 from .frames import as_frame, check_columns, column_names, frame_index, frame_length, prepare, take_columns
@@ -44,7 +44,8 @@ class ModelData:
     Attributes
     ----------
     endog : (n,) response; ``endog_name`` its name.
-    designs : one :class:`Design` a predictor, in order; an opaque model has one, ``exog``, or none.
+    designs : one :class:`Design` a predictor, in order; an opaque model has one, ``exog``, or none. Those that modules
+        take come last.
     offset : (n,) known part of the first predictor, the log of the exposure included, or None.
     offset_names : which of ``offset`` and ``exposure`` were given, with the column name where it was one.
     weights, groups, row_data : as given, for the rows in use.
@@ -75,6 +76,16 @@ class ModelData:
         """Return the device of the tensors."""
         return self.endog.device
 
+    @property
+    def linear(self) -> dict[str, Design]:
+        """Return the designs whose columns have coefficients."""
+        return {name: design for name, design in self.designs.items() if not design.net}
+
+    @property
+    def has_nets(self) -> bool:
+        """Return whether a predictor has a module."""
+        return any(design.net for design in self.designs.values())
+
     def to(self, device: torch.device, dtype: torch.dtype) -> ModelData:
         """Return the same data on another device."""
 
@@ -93,6 +104,8 @@ class ModelData:
 
 def from_arrays(endog: Any, matrices: Mapping[str, Any], extras: ExtraInputs, options: DataOptions) -> ModelData:
     """Build the data of a model from arrays, frames or tensors; a matrix given as None is an intercept."""
+    inputs = {name for name, m in matrices.items() if isinstance(m, InputMatrix)}
+    matrices = {name: m.values if isinstance(m, InputMatrix) else m for name, m in matrices.items()}
     labels = {name: "exog" if j == 0 else name for j, name in enumerate(matrices)}
     read = {name: as_matrix(m, labels[name]) if m is not None else None for name, m in matrices.items()}
     n = len(plain(endog, "endog")) if np.ndim(plain(endog, "endog")) else 0
@@ -122,8 +135,11 @@ def from_arrays(endog: Any, matrices: Mapping[str, Any], extras: ExtraInputs, op
             designs[name] = build_design(name, ["Intercept"], ones(rows.count, endog_tensor), None, options.collinear)
             continue
         X, names = tensors[name]
-        X = X if used is None else X[used.to(X.device)]
-        designs[name] = build_design(name, names, X.to(options.device, options.dtype), None, options.collinear)
+        X = (X if used is None else X[used.to(X.device)]).to(options.device, options.dtype)
+        net = name in inputs
+        designs[name] = (
+            input_design(name, names, X, None) if net else build_design(name, names, X, None, options.collinear)
+        )
     return _finish(endog_tensor, endog_name, designs, found, rows, options, extras)
 
 
@@ -176,10 +192,11 @@ def from_frame(
     rows.settle(options.missing)
     response = matrices.pop("response")
     endog = _tensor(_response(response, specs["response"], formulas.response.text), options)
-    designs = {
-        name: build_design(name, specs[name].column_names, _tensor(X, options), specs[name], options.collinear)
-        for name, X in matrices.items()
-    }
+    designs = {}
+    for name, X in matrices.items():
+        parts = (name, specs[name].column_names, _tensor(X, options), specs[name])
+        net = isinstance(others.get(name), InputFormula)
+        designs[name] = input_design(*parts) if net else build_design(*parts, options.collinear)
     name = formulas.response.terms[0]
     return _finish(endog, name, designs, found, rows, options, extras, data, formulas, context)
 

@@ -31,6 +31,7 @@ class Design:
     cross : means and cross-products of the columns.
     dropped : names of the columns dropped as collinear.
     spec : formulaic's ``ModelSpec``, or None for arrays. It holds levels and transform state.
+    net : whether the columns are what a module of a predictor takes: they have no coefficients.
     """
 
     name: str
@@ -84,6 +85,7 @@ class Design:
         return self._all or self.terms
 
     _all: tuple[str, ...] = ()
+    net: bool = False
 
 
 def build_design(name: str, terms: Sequence[str], X: Tensor, spec: Any, collinear: str) -> Design:
@@ -114,6 +116,41 @@ def build_design(name: str, terms: Sequence[str], X: Tensor, spec: Any, collinea
     names = tuple(terms[j] for j in keep)
     cross = cross.keep(keep) if cross.constant in keep or cross.constant is None else cross_products(kept)
     return Design(name, names, kept, cross, tuple(terms[j] for j in sorted(gone)), spec, terms)
+
+
+class InputFormula(str):
+    """Be the formula of what a module takes."""
+
+    __slots__ = ()
+
+
+@dataclass(frozen=True)
+class InputMatrix:
+    """Hold an array or frame of what a module takes."""
+
+    values: Any
+
+
+def input_design(name: str, terms: Sequence[str], X: Tensor, spec: Any) -> Design:
+    """Return the columns that a module takes, as they are: it may take collinear ones, and more than there are rows.
+
+    Raises
+    ------
+    DataError
+        If two have the same name.
+    """
+    terms = tuple(terms)
+    twice = sorted({t for t in terms if terms.count(t) > 1})
+    if twice:
+        raise DataError(f"{name!r} has several columns called {listing(twice)}. Rename the columns of the data.")
+    return Design(name, terms, X, cross_products(X), spec=spec, net=True)
+
+
+def rebuilt(design: Design, X: Tensor, collinear: str) -> Design:
+    """Return a design of other rows, without the columns that are collinear there."""
+    if design.net:
+        return input_design(design.name, design.terms, X, design.spec)
+    return build_design(design.name, design.terms, X, design.spec, collinear)
 
 
 def _warn_of_single_precision(X: Tensor, terms: tuple[str, ...], cross: CrossProducts) -> None:

@@ -89,7 +89,7 @@ class PredictorObjective(Objective):
         rows = slice(start, stop)
         columns = [p.columns(rows) for p in self.predictors]
         etas = [e.requires_grad_() for e in self.etas(columns, working, rows)]
-        first = _first(self._density(rows, etas).sum(), etas, create_graph=False)
+        first = first_derivatives(self._density(rows, etas).sum(), etas, create_graph=False)
         return torch.cat([X * d[:, None] for X, d in zip(columns, first, strict=True)], 1)
 
     def row_products(self, working: Tensor, start: int, stop: int, power: int, root: Tensor | None) -> Tensor:
@@ -99,7 +99,7 @@ class PredictorObjective(Objective):
         rows = slice(start, stop)
         columns = [p.columns(rows) for p in self.predictors]
         etas = [e.requires_grad_() for e in self.etas(columns, working, rows)]
-        first = _first(self._density(rows, etas).sum(), etas, create_graph=False)
+        first = first_derivatives(self._density(rows, etas).sum(), etas, create_graph=False)
         scaled = first if self.weights is None else [d * self.weights[rows] ** power for d in first]
         second = [[d * e for e in scaled[j:]] for j, d in enumerate(first)]
         return sum_products(columns, first, second).hessian
@@ -113,8 +113,8 @@ class PredictorObjective(Objective):
         """
         columns = [p.columns(rows) for p in self.predictors]
         etas = [e.requires_grad_() for e in self.etas(columns, working, rows)]
-        first = _first(self._density(rows, etas).sum(), etas, create_graph=True)
-        second = [_second(d, etas[j:], last=j == len(etas) - 1) for j, d in enumerate(first)]
+        first = first_derivatives(self._density(rows, etas).sum(), etas, create_graph=True)
+        second = [second_derivatives(d, etas[j:], last=j == len(etas) - 1) for j, d in enumerate(first)]
         return columns, [e.detach() for e in etas], [d.detach() for d in first], second
 
     def derivatives(self, working: Tensor, start: int, stop: int, order: int) -> Chunk:
@@ -127,10 +127,10 @@ class PredictorObjective(Objective):
                 return Chunk(self._weighted_sum(self._density(rows, etas), rows), None, None)
         etas = [e.requires_grad_() for e in etas]
         total = self._weighted_sum(self._density(rows, etas), rows)
-        first = _first(total, etas, create_graph=order > 1)
+        first = first_derivatives(total, etas, create_graph=order > 1)
         if order == 1:
             return Chunk(total, torch.cat([X.mT @ d for X, d in zip(columns, first, strict=True)]), None)
-        second = [_second(d, etas[j:], last=j == len(etas) - 1) for j, d in enumerate(first)]
+        second = [second_derivatives(d, etas[j:], last=j == len(etas) - 1) for j, d in enumerate(first)]
         sums = sum_products(columns, [d.detach() for d in first], second)
         return Chunk(total, sums.gradient, sums.hessian)
 
@@ -138,7 +138,7 @@ class PredictorObjective(Objective):
         return values.sum() if self.weights is None else values @ self.weights[rows]
 
 
-def _first(total: Tensor, etas: list[Tensor], create_graph: bool) -> list[Tensor]:
+def first_derivatives(total: Tensor, etas: list[Tensor], create_graph: bool) -> list[Tensor]:
     """Return dl/deta_j for each predictor; zero where the log-likelihood does not use it.
 
     Derivatives are those of sums: with ``grad_outputs`` instead, torch would first import a third of a second of sympy.
@@ -147,7 +147,7 @@ def _first(total: Tensor, etas: list[Tensor], create_graph: bool) -> list[Tensor
     return [torch.zeros_like(e) if d is None else d for d, e in zip(found, etas, strict=True)]
 
 
-def _second(first: Tensor, etas: list[Tensor], last: bool) -> Sequence[Tensor | None]:
+def second_derivatives(first: Tensor, etas: list[Tensor], last: bool) -> Sequence[Tensor | None]:
     """Return d2l / deta_j deta_i for i = j, ..., by row: rows do not share predictors."""
     if not first.requires_grad:
         return [None] * len(etas)

@@ -41,7 +41,7 @@ def guesses(model: LinearPredictorModel, specs: Mapping[str, PredictorSpec]) -> 
     Where the mean is a curve in the predictor, least squares are turned into its units by the slope at the mean: a step
     of Fisher scoring with the same weight for all rows.
     """
-    designs = model.data.designs
+    designs = model.data.linear
     first = next(iter(designs.values()))
     zero = torch.zeros(sum(len(d.terms) for d in designs.values()), dtype=torch.float64, device="cpu")
     constant, level = zero, None
@@ -60,7 +60,7 @@ def guesses(model: LinearPredictorModel, specs: Mapping[str, PredictorSpec]) -> 
 def link_of_mean(model: LinearPredictorModel, target: float) -> Level | None:
     """Return the first predictor at which the mean is nearest to a target, the others being zero."""
     grid = torch.linspace(-REACH, REACH, POINTS, dtype=model.endog.dtype, device=model.data.device)
-    others = [torch.zeros_like(grid) for _ in list(model.data.designs)[1:]]
+    others = [torch.zeros_like(grid) for _ in list(model.data.linear)[1:]]
     try:
         with derivatives_on(model.data.device), torch.no_grad():
             means = model.mean(grid, *others)
@@ -80,7 +80,7 @@ def _least_squares(
     model: LinearPredictorModel, specs: Mapping[str, PredictorSpec], zero: Tensor, stride: int, level: Level | None
 ) -> Tensor:
     """Return least squares on a sample, with ``log_*`` predictors at the log of the residual deviation."""
-    first, *others = model.data.designs.items()
+    first, *others = model.data.linear.items()
     design, offset = first[1], model.data.offset
     y = model.data.endog[::stride] if offset is None else (model.data.endog - offset)[::stride]
     found = _solved(design.X[::stride].double(), y.double(), design)

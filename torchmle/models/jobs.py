@@ -14,7 +14,7 @@ import torch
 from torch import Tensor
 
 from ..data.batch import ModelData
-from ..data.design import build_design
+from ..data.design import rebuilt
 from ..data.extras import WEIGHT_KINDS, Weights
 from ..data.frames import as_frame, check_columns, column_names, take_column, take_columns
 from ..data.rows import Rows
@@ -155,7 +155,7 @@ def group_model(base: GenericLikelihoodModel, at: Tensor) -> GenericLikelihoodMo
     keep[at] = True
     data, where = base.data, at.to(base.data.device)
     collinear = str(data.given.get("collinear", "drop"))
-    designs = {k: build_design(k, d.terms, d.X[where], d.spec, collinear) for k, d in data.designs.items()}
+    designs = {k: rebuilt(d, d.X[where], collinear) for k, d in data.designs.items()}
     part = part_of(base, where, keep, designs, "in other groups")
     part.check_endog()
     return part

@@ -5,14 +5,15 @@ from __future__ import annotations
 import math
 from collections.abc import Mapping, Sequence
 from dataclasses import replace
-from typing import Any, ClassVar
+from typing import Any, ClassVar, TypeVar
 
 import torch
 from torch import Tensor
 
 from ..data.batch import ModelData
-from ..data.design import Design
+from ..data.design import Design, InputFormula, InputMatrix
 from ..errors import OptionError, UndefinedStatisticError, unknown
+from ..loglik.partial import Net, PartialObjective
 from ..loglik.predictor import Predictor, PredictorObjective
 from ..optim.base import Options, Status, minimise
 from ..optim.registry import make_optimizer
@@ -26,8 +27,11 @@ from . import derivatives
 from .base import DATA_KEYWORDS, GenericLikelihoodModel
 from .guess import guesses
 from .outcomes import Expectation, expectation, over_outcomes
+from .partial import input_formulas, input_matrices, input_name, make_nets, net_names, net_parts, read_modules
 from .problem import VERDICT, LikelihoodProblem
-from .views import Moves
+from .views import Moves, along
+
+L = TypeVar("L", bound="LinearPredictorModel")
 
 
 class LinearPredictorModel(GenericLikelihoodModel):
@@ -36,7 +40,8 @@ class LinearPredictorModel(GenericLikelihoodModel):
     A subclass lists ``predictors`` (name to default formula, or :func:`torchmle.predictor`) and writes
     ``logdensity(self, y, *etas) -> (n,)``, the log-density of each response given its linear predictors, offset
     included.
-    The first predictor takes the main formula, the others theirs by keyword.
+    The first predictor takes the main formula, the others theirs by keyword. ``modules={"mu": tm.module(net, "age")}``
+    adds a ``torch.nn.Module`` to a predictor.
 
     Examples
     --------
@@ -51,6 +56,30 @@ class LinearPredictorModel(GenericLikelihoodModel):
     """
 
     predictors: ClassVar[Mapping[str, str | PredictorSpec]] = {}
+
+    nets: Mapping[str, Net] = {}
+
+    def __init__(self, endog: Any, exog: Any = None, *, modules: Any = None, **given: Any) -> None:
+        parts = read_modules(type(self), modules)
+        if given.get("_data") is None:
+            given |= input_matrices(parts)
+        super().__init__(endog, exog, **given)
+        if parts:
+            self.nets = make_nets(self, parts)
+
+    @classmethod
+    def from_formula(cls: type[L], formula: str, data: Any, *, modules: Any = None, **given: Any) -> L:
+        """Build the model from a formula and a table; see :meth:`GenericLikelihoodModel.from_formula`.
+
+        Parameters
+        ----------
+        modules : predictor to :func:`torchmle.module`, a ``torch.nn.Module`` that is added to it.
+        """
+        parts = read_modules(cls, modules)
+        model = super().from_formula(formula, data, **given, **input_formulas(parts))
+        if parts:
+            model.nets = make_nets(model, parts)
+        return model
 
     # ---- what a subclass writes
 
@@ -108,14 +137,22 @@ class LinearPredictorModel(GenericLikelihoodModel):
         return {k: v if isinstance(v, PredictorSpec) else PredictorSpec(v) for k, v in cls.predictors.items()}
 
     @classmethod
+    def predictor_names(cls) -> tuple[str, ...]:
+        """Return the names of the predictors, in order."""
+        return tuple(cls._specs())
+
+    @classmethod
     def _formulas(cls, formulas: Mapping[str, str]) -> tuple[str, dict[str, str]]:
         first, *others = cls._specs()
-        return first, {name: formulas.get(name, cls._specs()[name].default) for name in others}
+        inputs = {name: text for name, text in formulas.items() if isinstance(text, InputFormula)}
+        return first, {name: formulas.get(name, cls._specs()[name].default) for name in others} | inputs
 
     @classmethod
     def _check_predictors(cls, given: Mapping[str, Any], what: str) -> None:
         first, *others = cls._specs()
-        for name in given:
+        for name, value in given.items():
+            if isinstance(value, (InputFormula, InputMatrix)):
+                continue
             if name == first:
                 raise OptionError(f"{first!r} is the first predictor of {cls.__name__}: it takes the main {what}.")
             if name not in others:
@@ -124,12 +161,18 @@ class LinearPredictorModel(GenericLikelihoodModel):
     @classmethod
     def _matrices(cls, exog: Any, exogs: Mapping[str, Any]) -> dict[str, Any]:
         first, *others = cls._specs()
-        return {first: exog, **{name: exogs.get(name) for name in others}}
+        inputs = {name: value for name, value in exogs.items() if isinstance(value, InputMatrix)}
+        return {first: exog, **{name: exogs.get(name) for name in others}, **inputs}
 
     @property
     def likelihood_label(self) -> str:
         """Return what messages call the likelihood."""
         return f"{type(self).__name__}.logdensity"
+
+    @property
+    def ready_made(self) -> bool:
+        """Return whether the likelihood is one of torchmle's own; with a module it is not."""
+        return super().ready_made and not self.nets
 
     @property
     def is_scalar(self) -> bool:
@@ -138,7 +181,7 @@ class LinearPredictorModel(GenericLikelihoodModel):
 
     def _natural(self, name: str, design: Design) -> Natural | None:
         """Return the natural parameter of a predictor that is a constant one."""
-        if design.X.shape[1] != 1 or design.constant != 0 or float(design.cross.mean[0]) != 1.0:
+        if name in self.nets or design.X.shape[1] != 1 or design.constant != 0 or float(design.cross.mean[0]) != 1.0:
             return None
         return Natural.of(self._specs()[name])
 
@@ -146,13 +189,13 @@ class LinearPredictorModel(GenericLikelihoodModel):
     def param_names(self) -> tuple[str, ...]:
         """Return the reported names: the first predictor's terms plain, others as ``predictor:term``."""
         names: list[str] = []
-        for j, (name, design) in enumerate(self.data.designs.items()):
+        for j, (name, design) in enumerate(self.data.linear.items()):
             natural = self._natural(name, design)
             if natural is not None:
                 names.append(natural.name)
             else:
                 names += design.terms if j == 0 else [f"{name}:{t}" for t in design.terms]
-        return tuple(names)
+        return (*names, *net_names(self.nets))
 
     # ---- the engine's view
 
@@ -163,7 +206,7 @@ class LinearPredictorModel(GenericLikelihoodModel):
                 f"{type(self).__name__} lists predictors; transforms={self.transforms!r} has no place in it. Give "
                 "the predictor a natural parameter instead: tm.predictor('1', natural='sigma', transform=torch.exp)."
             )
-        designs = self.data.designs
+        designs, weights = self.data.linear, net_names(self.nets)
         links: list[str] = []
         naturals: dict[int, Natural] = {}
         for j, (name, design) in enumerate(designs.items()):
@@ -174,13 +217,14 @@ class LinearPredictorModel(GenericLikelihoodModel):
         links = [naturals[0].name if i == 0 and 0 in naturals else n for i, n in enumerate(links)]
         shifts = tuple(shift_of(design, units) for design in designs.values())
         scales = [torch.ones_like(d.scale) if units == "raw" else d.scale for d in designs.values()]
-        uncentre = uncentre_of(list(designs.values()), shifts)
-        return ParamMap(tuple(names), tuple(links), torch.cat(scales), uncentre, naturals, shifts=shifts)
+        uncentre = uncentre_of(list(designs.values()), shifts, len(weights))
+        scale = torch.cat([*scales, torch.ones(len(weights), dtype=torch.float64, device="cpu")])
+        return ParamMap(tuple(names), (*links, *weights), scale, uncentre, naturals, shifts=shifts)
 
     def make_objective(self, pmap: ParamMap) -> PredictorObjective:
         """Return the log-likelihood as a function of its linear predictors."""
         predictors = []
-        for j, (design, shift) in enumerate(zip(self.data.designs.values(), pmap.shifts, strict=True)):
+        for j, (design, shift) in enumerate(zip(self.data.linear.values(), pmap.shifts, strict=True)):
             offset = self.data.offset if j == 0 else self.known_part(j)
             predictors.append(Predictor(design.X, None if shift is None else shift.to(design.X), offset))
 
@@ -192,7 +236,10 @@ class LinearPredictorModel(GenericLikelihoodModel):
         weights = self.data.weights
         own = weights is not None and weights.kind == "var_weights"
         multiply = None if weights is None or own else weights.values
-        return PredictorObjective(predictors, density, multiply, what=f"{type(self).__name__}.logdensity")
+        what = f"{type(self).__name__}.logdensity"
+        if not self.nets:
+            return PredictorObjective(predictors, density, multiply, what=what)
+        return PartialObjective(predictors, net_parts(self.nets, self.data), density, multiply, what=what)
 
     def known_part(self, position: int) -> Tensor | None:
         """Return the known part of a predictor after the first; models with ``var_weights`` put them there."""
@@ -202,12 +249,15 @@ class LinearPredictorModel(GenericLikelihoodModel):
         """Return the linear predictors at link-scale parameters, offset included."""
         at = link.to(data.endog.device, data.endog.dtype)
         etas = []
-        for design in data.designs.values():
+        for design in data.linear.values():
             if len(at):  # closed-form least squares has no sigma among its parameters
                 b, at = at.tensor_split([design.X.shape[1]])
                 etas.append(design.X @ b)
         if data.offset is not None:
             etas[0] = etas[0] + data.offset
+        for part in net_parts(self.nets, data):
+            weights, at = at.tensor_split([part.net.size])
+            etas[part.position] = etas[part.position] + part.net(weights, part.Z)
         return etas
 
     def row_etas(self, results: Estimates) -> list[Tensor]:
@@ -224,7 +274,8 @@ class LinearPredictorModel(GenericLikelihoodModel):
 
     def start_candidates(self, pmap: ParamMap) -> list[Tensor]:
         """Return the link of the mean, or zeros, and least squares with log scales from its residuals."""
-        return guesses(self, self._specs())
+        weights = [net.start() for net in self.nets.values()]
+        return [torch.cat([guess, *weights]) for guess in guesses(self, self._specs())]
 
     # ---- what results ask
 
@@ -258,24 +309,25 @@ class LinearPredictorModel(GenericLikelihoodModel):
 
         null = copy.copy(self)
         X = ones(self.nobs, self.endog)
-        designs = {**self.data.designs, first: Design(first, ("Intercept",), X, cross_products(X))}
-        null.data = replace(self.data, designs=designs)
+        designs = {**self.data.linear, first: Design(first, ("Intercept",), X, cross_products(X))}
+        null.data, null.nets = replace(self.data, designs=designs), {}
         null.exog = X
         return null
 
     def predict_at(self, params: Tensor, data: ModelData, which: str) -> Tensor:
         """Return the mean, or one of the linear predictors, at link-scale parameters."""
-        return self._of_etas(self.etas(params, data), which, list(data.designs))
+        return self._of_etas(self.etas(params, data), which, list(data.linear))
 
     def predict_along(self, params: Tensor, data: ModelData, moves: Moves, step: Tensor, which: str) -> Tensor:
         """Return predictions with the regressors moved, by way of the linear predictors: few columns move."""
-        etas, at = self.etas(params, data), params.to(data.device, data.endog.dtype)
-        for j, (name, design) in enumerate(data.designs.items()):
+        inputs = {input_name(name): moves[input_name(name)] for name in self.nets}
+        etas, at = self.etas(params, along(data, inputs, step)), params.to(data.device, data.endog.dtype)
+        for j, (name, design) in enumerate(data.linear.items()):
             if j < len(etas):
                 b, at = at.tensor_split([design.X.shape[1]])
                 positions, slopes = moves[name]
                 etas[j] = etas[j] + step * (slopes @ b[positions])
-        return self._of_etas(etas, which, list(data.designs))
+        return self._of_etas(etas, which, list(data.linear))
 
     def _of_etas(self, etas: list[Tensor], which: str, names: list[str]) -> Tensor:
         if which == "mean":
@@ -292,14 +344,15 @@ def shift_of(design: Design, units: Units) -> Tensor | None:
     return design.means if units == "standardised" else design.shift
 
 
-def uncentre_of(designs: Sequence[Design], shifts: Sequence[Tensor | None]) -> Tensor | None:
-    """Return d link / d working, block by block, or None where nothing is centred."""
+def uncentre_of(designs: Sequence[Design], shifts: Sequence[Tensor | None], weights: int = 0) -> Tensor | None:
+    """Return d link / d working, block by block, or None where nothing is centred; weights of modules never are."""
     if all(shift is None for shift in shifts):
         return None
     blocks = []
     for design, shift in zip(designs, shifts, strict=True):
         matrix = None if shift is None else uncentring(shift, design.constant, design.cross.mean)
         blocks.append(torch.eye(len(design.terms), dtype=torch.float64, device="cpu") if matrix is None else matrix)
+    blocks.append(torch.eye(weights, dtype=torch.float64, device="cpu"))
     joined: Tensor = torch.block_diag(*blocks)  # type: ignore[no-untyped-call]
     return joined
 

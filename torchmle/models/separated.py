@@ -32,6 +32,10 @@ NOTHING_LEFT = "separation='drop' was asked for, but nothing can be estimated wi
 
 def refuse_drop(model: GenericLikelihoodModel, request: FitRequest) -> None:
     """Refuse to drop separated rows of a model that cannot tell which they are."""
+    if request.general.separation == "drop" and model.data.has_nets:
+        raise OptionError(
+            "separation='drop' is not available for a predictor with a module: it can bend round any row."
+        )
     if request.general.separation == "drop" and model.recession_signs() is None:
         raise OptionError(
             f"separation='drop' is not available for {type(model).__name__}: it does not say in which rows the "
@@ -45,7 +49,7 @@ def certificate(
 ) -> Separation | None:
     """Return the separated rows and columns, or None. At a maximum only rows at the end of their range can be."""
     signs = model.recession_signs()
-    if signs is None or not found.at.finite or not objective.separable:
+    if signs is None or model.data.has_nets or not found.at.finite or not objective.separable:
         return None
     extreme = torch.ones_like(signs, dtype=torch.bool)
     if found.status is Status.CONVERGED:
