@@ -57,6 +57,7 @@ if TYPE_CHECKING:  # what __getattr__ loads, for type checkers
     from .models.replay import replay as replay
     from .models.request import FitOptions as FitOptions
     from .params.natural import predictor as predictor
+    from .report import plots as plot  # noqa: F401
     from .results.compare import Comparison as Comparison
     from .results.compare import compare as compare
     from .results.effects import Margins as Margins
@@ -141,7 +142,7 @@ _HOME = {
         "SimulationWarning",
     ),
 }
-_MODULES = {"datasets": "data.datasets", "testing": "testing"}
+_MODULES = {"datasets": "data.datasets", "plot": "report.plots", "testing": "testing"}
 _WHERE = {name: module for module, names in _HOME.items() for name in names}
 
 __all__ = ["__version__", *sorted(_WHERE), *sorted(_MODULES)]

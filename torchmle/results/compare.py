@@ -109,7 +109,7 @@ def compare(results: Mapping[str, Results], reference: str | None = None) -> Com
     if base_name not in results:
         raise OptionError(unknown("reference", base_name, results))
     base = results[base_name]
-    _same_rows(results)
+    need_same_rows(results, "compare()")
     order = list(dict.fromkeys(n for r in results.values() for n in r.names))
     columns = {}
     for name, r in results.items():
@@ -120,15 +120,16 @@ def compare(results: Mapping[str, Results], reference: str | None = None) -> Com
     return Comparison(estimates, fits, tuple(_notes(results, base_name)))
 
 
-def _same_rows(results: Mapping[str, Results]) -> None:
+def need_same_rows(results: Mapping[str, Results], what: str) -> None:
+    """Raise unless fits are of the same response and number of observations."""
     counts = {name: r.nobs for name, r in results.items()}
     responses = {name: r.model.endog_names for name, r in results.items()}
     if len(set(responses.values())) > 1:
         listed = ", ".join(f"{k}: {v}" for k, v in responses.items())
-        raise DataError(f"compare() needs fits of the same response; they differ: {listed}.")
+        raise DataError(f"{what} needs fits of the same response; they differ: {listed}.")
     if len(set(counts.values())) > 1:
         raise DataError(
-            f"compare() needs fits of the same rows; the numbers of observations differ: "
+            f"{what} needs fits of the same rows; the numbers of observations differ: "
             f"{', '.join(f'{k}: {v:g}' for k, v in counts.items())}."
         )
 
