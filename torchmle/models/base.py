@@ -324,6 +324,7 @@ class GenericLikelihoodModel(Simulated):
         device: str | torch.device | None = None,
         fixed: Mapping[str, float] | None = None,
         constraints: Any = None,
+        delta: float | None = None,
         bounds: Mapping[str, tuple[float | None, float | None]] | None = None,
         seed: int | None = None,
         batch_size: int | None = None,
@@ -344,15 +345,14 @@ class GenericLikelihoodModel(Simulated):
         method : ``"newton"`` (default up to 1,000 parameters), ``"bfgs"``, ``"lbfgs"`` (default beyond), ``"bhhh"``;
             ``"sgd"``, ``"adam"``, ``"adagrad"``, ``"rmsprop"`` or ``"torch:CLASS"``; ``"scipy:NAME"``.
         maxiter, maxfun : limits on iterations and on evaluations of the log-likelihood.
-        tol : scaled gradient ``g' (-H)^-1 g`` at which the method stops; default 1e-10 (1e-4 in float32). The verdict
-            ``converged`` always uses the default.
+        tol : scaled gradient ``g' (-H)^-1 g`` to stop at; the default, 1e-10 (float32: 1e-4), is that of ``converged``.
         cov_type, cov_kwds, use_t : see :meth:`Results.with_cov`; ``"nonrobust"``, with sampling weights HC1 or cluster.
         device : move the data there first.
         fixed, constraints : ``{"educ": 0.0}``; ``"x1 = x2"``, ``["a + b = 1", "a >= 0", tm.equality(f)]``.
+        delta : probability with which constraints such as ``"ACC >= 0.95"`` may fail; see :func:`torchmle.confidence`.
         bounds : ``{"educ": (0, None)}``, in the units of the results.
-        seed, batch_size : for random starts and the stochastic methods.
-        disp : True logs one line on how the fit ended (logger ``torchmle``).
-        progress : a line on the terminal while the fit runs; by default where there is a terminal and it takes long.
+        seed, batch_size : for random starts, random splits and the stochastic methods.
+        disp, progress : True logs how the fit ended (logger ``torchmle``); a line on the terminal while a fit runs.
         callback : called with each line of the trace; a true answer stops the fit.
         resume, checkpoint : results or a file to go on from; the file to keep the best point in while the fit runs.
         options : ``starts``, ``spread``, ``time_limit``, ``separation`` (:class:`torchmle.FitOptions`), and those of
@@ -366,7 +366,7 @@ class GenericLikelihoodModel(Simulated):
             refuse_fit_options(unknown_options)
         request = FitRequest(
             *(start_params, method, maxiter, tol, cov_type, cov_kwds, use_t, fixed, constraints, bounds, seed),
-            *(batch_size, maxfun, disp, progress, callback, resume, checkpoint),
+            *(batch_size, maxfun, disp, progress, callback, resume, checkpoint, delta),
             *split_options(options),
         )
         with engine():

@@ -2,7 +2,7 @@
 
 Equations that are linear in coefficients, as text, are solved exactly (:mod:`torchmle.params.constraints`) and stay in
 ``request.constraints``. All else about parameters, functions and text, becomes ``request.conditions``, for which the
-search uses an augmented Lagrangian.
+search uses an augmented Lagrangian. What is about measures of predictions becomes ``request.claims``.
 """
 
 from __future__ import annotations
@@ -21,6 +21,7 @@ from ..inference.expressions import by_word, evaluate, read_expressions
 from ..inference.hypotheses import read_hypotheses
 from ..params.conditions import Condition
 from ..params.map import ParamMap
+from .confidence.sort import take_claims
 from .request import FitRequest
 from .start import param_names
 
@@ -39,10 +40,10 @@ def sort_constraints(model: GenericLikelihoodModel, request: FitRequest) -> FitR
     OptionError
         For what is no constraint, unknown names, and text that cannot be read.
     """
-    if request.constraints is None:
-        return request
-    given = request.constraints
-    listed = list(given) if isinstance(given, (list, tuple)) else [given]
+    claims, listed = take_claims(model, request)
+    if not listed:
+        return replace(request, constraints=None, claims=claims) if claims else request
+    request = replace(request, constraints=None, claims=claims)
     pmap = model.make_map(param_names(model, request))
     exact: list[str] = []
     conditions: list[Condition] = []
@@ -55,11 +56,9 @@ def sort_constraints(model: GenericLikelihoodModel, request: FitRequest) -> FitR
             conditions += found or []
         else:
             raise OptionError(
-                f"constraints holds {one!r}; it must be text such as 'x1 = x2' or 'educ >= 0', or what tm.equality() "
-                "and tm.inequality() return, or a list of these."
+                f"constraints holds {one!r}; it must be text such as 'x1 = x2' or 'educ >= 0', or what tm.equality(), "
+                "tm.inequality() and tm.confidence() return, or a list of these."
             )
-    if not conditions:
-        return request
     return replace(request, constraints=exact or None, conditions=tuple(_named(conditions)))
 
 

@@ -21,6 +21,8 @@ from ..report.summary import summarise
 from ..results.fit import Fit, Record
 from ..results.inference import build_inference, check_inference
 from ..results.results import Results
+from .confidence.fit import run_confident
+from .constrained import Outcome
 from .finish import finish, working_moments
 from .problem import VERDICT, LikelihoodProblem, weight_unit
 from .record import as_asked, make_record
@@ -42,8 +44,10 @@ logger = logging.getLogger("torchmle")
 def run_fit(model: GenericLikelihoodModel, request: FitRequest) -> Results:
     """Fit a model and return its results."""
     begin = time.perf_counter()
-    if request.conditions:
-        raise OptionError("Inequalities and equations that are not linear cannot be imposed yet.")
+    if request.claims:
+        results = run_confident(model, request)
+        announce(results, request.disp)
+        return results
     refuse_unmasked(model)
     refuse_drop(model, request)
     cov_type = default_cov(model, request.cov_type)
@@ -159,7 +163,9 @@ def announce(results: Results, disp: bool | int | None) -> None:
     """Warn if the point is not a maximum; log how the fit ended if asked."""
     if disp:
         logger.info("%s: %s", type(results.model).__name__, results.status)
-    if not results.converged:
+    if results.fit.status is Status.NO_SOLUTION:
+        warn(f"{results.model.model_name}: {results.status} {' '.join(results.safety.sentences())}", ConvergenceWarning)
+    elif not results.converged and results.fit.status is not Status.PASSED:
         name = results.model.model_name
         text = " ".join([f"{name}: the returned point is not a maximum ({results.status})", *results.fit.notes])
         warn(text, SeparationWarning if results.fit.status is Status.SEPARATED else ConvergenceWarning)

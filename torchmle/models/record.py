@@ -18,6 +18,7 @@ from torch import Tensor
 from ..inference.estimator import BY_ROW
 from ..results.fit import Record
 from ..results.results import Results
+from .confidence.sort import restated
 from .request import FitOptions, FitRequest
 
 if TYPE_CHECKING:
@@ -26,7 +27,7 @@ if TYPE_CHECKING:
 MOST_NAMES = 20
 """Length up to which a list of texts is taken for names of columns, and not for ids of rows."""
 
-SILENT = ("disp", "progress", "checkpoint", "callback", "resume", "general")
+SILENT = ("disp", "progress", "checkpoint", "callback", "resume", "general", "claims")
 """Arguments that are not repeated as they stand: most of them change no number."""
 
 
@@ -87,6 +88,7 @@ def asked(request: FitRequest, start: Mapping[str, float]) -> tuple[dict[str, An
     usual = vars(FitOptions())
     general = {k: v for k, v in vars(request.general).items() if v != usual[k]}
     given = {f.name: getattr(request, f.name) for f in fields(request) if f.name not in SILENT}
+    given["constraints"] = restated(request)
     given["options"] = {**general, **request.options}
     for name, value in given.items():
         if value is None or (name == "options" and not value):

@@ -87,6 +87,11 @@ def _own_rows(results: Results | None) -> GenericLikelihoodModel:
     if results is None:
         raise OptionError("A record holds no data; give some: replay(record, data), or replay(record, model=model).")
     need_rows(results.model.data, "replay() without data")
+    if results.fit.safety is not None:
+        raise OptionError(
+            "These results hold the candidate part of the data only, and not the rows that were kept for the safety "
+            "test. Give all of them: replay(results, data), or a built model."
+        )
     assert isinstance(results.model, GenericLikelihoodModel)
     return results.model
 

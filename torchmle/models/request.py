@@ -16,6 +16,7 @@ from torch import Tensor
 from ..errors import OptionError, listing, unknown
 from ..optim.checks import as_number, check_whole
 from ..params.conditions import Condition
+from .confidence.claims import Confidence
 
 
 @dataclass(frozen=True)
@@ -69,8 +70,9 @@ def split_options(given: Any) -> tuple[FitOptions, Mapping[str, Any]]:
 class FitRequest:
     """Hold the arguments of a fit.
 
-    ``conditions`` are the constraints that :func:`torchmle.models.conditions.sort_constraints` took out of
-    ``constraints``, which holds linear equations after that.
+    ``conditions``, and ``claims`` that must be true with a probability, are what
+    :func:`torchmle.models.conditions.sort_constraints` took out of ``constraints``, which holds linear equations after
+    that.
     """
 
     start_params: Any = None
@@ -91,9 +93,11 @@ class FitRequest:
     callback: Any = None
     resume: Any = None
     checkpoint: Any = None
+    delta: float | None = None
     general: FitOptions = field(default_factory=FitOptions)
     options: Mapping[str, Any] = field(default_factory=dict)
     conditions: tuple[Condition, ...] = ()
+    claims: tuple[Confidence, ...] = ()
 
     def __post_init__(self) -> None:
         for name, least in (("maxiter", 0), ("batch_size", 1), ("maxfun", 1), ("seed", 0)):
@@ -154,7 +158,7 @@ def as_params(given: Any, names: Sequence[str], what: str) -> Tensor:
 
 def refuse_fit_options(given: Mapping[str, Any]) -> None:
     """Raise for arguments that ``fit`` does not have."""
-    own = [f.name for f in fields(FitRequest) if f.name not in ("general", "conditions")]
+    own = [f.name for f in fields(FitRequest) if f.name not in ("general", "conditions", "claims")]
     for name in given:
         if name in {f.name for f in fields(FitOptions)}:
             raise OptionError(f"{name} is given in options: fit(options={{{name!r}: ...}}).")

@@ -34,6 +34,9 @@ def summarise(results: Results, alpha: float) -> Summary:
 def _alerts(results: Results) -> tuple[str, ...]:
     if results.converged:
         return ()
+    if results.fit.safety is not None:
+        verdict = "PASSED THE SAFETY TEST" if results.fit.safety.passed else "NO SOLUTION FOUND"
+        return (f"{verdict} ({results.status})", *results.fit.safety.sentences())
     return (
         f"NOT A MAXIMUM ({results.status})",
         "No standard errors are given, because they would describe a point that is not the estimate.",

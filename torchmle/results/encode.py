@@ -33,6 +33,7 @@ from ..optim.base import Status, TraceRow
 from ..params.map import ParamMap
 from .fit import Fit, Inference, Record
 from .pandas_parts import column_to_plain, index_to_plain, plain_to_column, plain_to_index
+from .safety import ConstraintTest, Safety
 
 Json = Any
 
@@ -41,6 +42,8 @@ DATACLASSES: Mapping[str, type[Any]] = {
     for c in (
         *(ModelData, Design, CrossProducts, Weights, Groups, Rows, CountedRows, Formulas, Part),
         *(Draws, Nest, ParamMap, Fit, Inference, Covariance, TraceRow, Separation, Solution, Record),
+        *(Safety, ConstraintTest),
+        *(Restriction,),
     )
 }
 """What a file may hold; fields of these classes are stored by name, so that new fields with a default just work."""

@@ -16,6 +16,7 @@ from ..loglik.separation import Separation
 from ..optim.base import Status, TraceRow
 from ..params.map import ParamMap
 
+from .safety import Safety
 if TYPE_CHECKING:
     from .estimates import Estimates
     from .results import Results
@@ -197,6 +198,7 @@ class Fit:
     separation: Separation | None = None
     units: float = 0.0
 
+    safety : the verdict on constraints that must be true with confidence, if there were any.
     @property
     def observed(self) -> float:
         """Return how many independent observations there are, which small-sample corrections count."""
@@ -219,7 +221,10 @@ class Inference:
     """Hold the covariance in use and everything needed for another one without a refit."""
 
     covariance: Covariance
+    safety: Safety | None = None
     bread: Tensor | None
     default_t: bool
     params: int
     extra: Mapping[str, Any] = field(default_factory=dict)
+        if self.safety is not None:
+            return self.safety.history

@@ -19,7 +19,8 @@ from ..data.frames import as_frame, check_columns, column_names, frame_index, pr
 from ..data.matrix import as_matrix
 from ..data.rows import Rows
 from ..data.vectors import align, is_missing, numeric_vector
-from ..errors import DataError, OptionError, unknown
+from ..errors import DataError, OptionError, UndefinedStatisticError, unknown
+from ..optim.status import Status
 from ..workers import derivatives_on
 
 if TYPE_CHECKING:
@@ -40,9 +41,16 @@ def predict(results: Estimates, exog: Any, which: str, new: Mapping[str, Any]) -
     return pd.Series(full, index=index)
 
 
+def need_solution(results: Estimates, what: str) -> None:
+    """Refuse what needs parameters where constraints with confidence have no solution."""
+    if results.fit.status is Status.NO_SOLUTION:
+        raise UndefinedStatisticError(f"{what} needs parameters, and there are none. {Status.NO_SOLUTION.sentence}")
+
+
 def target_of(results: Estimates, exog: Any, new: Mapping[str, Any]) -> tuple[ModelData, pd.Index]:
     """Return the data of the rows to predict, those of the fit where there is no ``exog``, and the labels of all."""
     data = results.model.data
+    need_solution(results, "predict()")
     if exog is None:
         need_rows(data, "predict() without new data")
     allowed = ["offset", "exposure", *list(data.designs)[1:]]

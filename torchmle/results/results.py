@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Any
 import pandas as pd
 
 from ..data.absent import need_rows
+from ..errors import UndefinedStatisticError
 from ..workers import engine
 from .estimates import within_unit
 from .fit import Document
@@ -20,6 +21,7 @@ from .tested import Tested
 
 if TYPE_CHECKING:
     from ..loglik.identification import Identification
+    from .safety import Safety
     from .compare import Comparison
 
 
@@ -105,6 +107,16 @@ class Results(Tested, Predicted, Resampled):
             return lean(self)
 
     # ---- comparison and reports
+    @property
+    def safety(self) -> Safety:
+        """Return the verdict on constraints that must be true with confidence; ``table`` has a row for each."""
+        if self.fit.safety is None:
+            raise UndefinedStatisticError(
+                "safety is defined for fits under constraints with confidence: fit(constraints=['ACC >= 0.95'], "
+                "delta=0.05)."
+            )
+        return self.fit.safety
+
 
     def compare_ols(self) -> Comparison:
         """Set the estimates beside closed-form least squares on the same rows.
@@ -138,3 +150,5 @@ class Results(Tested, Predicted, Resampled):
 
     def _repr_html_(self) -> str:
         return self.summary().as_html()
+        if self.fit.safety is not None:
+            verdict = "passed" if self.fit.safety.passed else "NO SOLUTION FOUND"

@@ -1,0 +1,1 @@
+"""Hold estimates to constraints that are true with a stated probability."""
