@@ -33,7 +33,7 @@ class ModuleTrainee:
     """Be trained: a module, the records it is trained on and those it is judged by.
 
     A class of its own may override :meth:`objective` (what a batch adds to the function that is minimised),
-    :meth:`score` (what says that one point is better than another), :meth:`ended` (called after every epoch), and
+    :meth:`score` with :attr:`scored` (what says that one point is better), :meth:`ended` (called after each epoch), and
     :meth:`state` with :meth:`load` (what a run must keep besides the parameters).
 
     Parameters
@@ -42,16 +42,23 @@ class ModuleTrainee:
     batches : the records for training.
     validation : records held back, or None.
     loglike : gives the log-likelihoods of the records of a batch; by default the module is called with the batch.
+    held : positions in the vector of parameters that stay where they are, or None.
     """
 
     def __init__(
-        self, module: nn.Module, batches: Batches, validation: Batches | None = None, loglike: Loglike = call
+        self,
+        module: nn.Module,
+        batches: Batches,
+        validation: Batches | None = None,
+        loglike: Loglike = call,
+        held: Tensor | None = None,
     ) -> None:
         self.module, self.train_batches, self.validation, self.loglike = module, batches, validation, loglike
         with torch.inference_mode(False):
             self.flat = bind(module)
         if not len(self.flat):
             raise OptionError(f"{type(module).__name__} has no parameter to train.")
+        self.held = held
         self.tensors = [tensor for _, tensor in trained(module)]
         self._frozen = list(frozen_parts(module))
         self._mean_weight = batches.mean_weight
@@ -67,10 +74,16 @@ class ModuleTrainee:
         return self.train_batches.length
 
     @property
+    def scored(self) -> bool:
+        """Return whether points have a score."""
+        return self.validation is not None
+
+    @property
     def signature(self) -> Mapping[str, Any]:
         """Return what a run that goes on from another one must share with it."""
         kind = str(self.flat.dtype).removeprefix("torch.")
-        return {"parameters": len(self.flat), "dtype": kind, **self.train_batches.signature}
+        own = {"parameters": len(self.flat), "dtype": kind, "device": self.device.type}
+        return own | dict(self.train_batches.signature)
 
     def batches(self, seed: int, epoch: int, skip: int, random: OwnRandom) -> Iterator[Batch]:
         """Yield the batches of an epoch from number ``skip`` on."""
@@ -112,7 +125,7 @@ class ModuleTrainee:
         return None if self.validation is None else self.evaluate("validation")
 
     def ended(self, epoch: int) -> None:
-        """Be told that an epoch (1, 2, ...) is over, before it is scored."""
+        """Do nothing at the end of an epoch (1, 2, ...), before it is scored; a class of its own may."""
 
     def state(self) -> dict[str, Any]:
         """Return what changes besides the parameters: the buffers of the module, by name."""

@@ -17,6 +17,7 @@ from .newton import Newton
 from .quasi import BFGS, LBFGS, LBFGSOptions
 from .scipy import NAMES, TAKES, Scipy, ScipyOptions
 from .stochastic import Stochastic, StochasticOptions
+from .training import TrainingOptions
 
 EXACT: dict[str, tuple[type[Optimizer], type[Options]]] = {
     "newton": (Newton, Options),
@@ -87,7 +88,49 @@ def _check(method: str, options: Mapping[str, Any], allowed: set[str]) -> None:
             raise OptionError(unknown(f"option for method {method!r}:", name, sorted(allowed) or ["(none)"]))
 
 
+def make_training(method: str, common: Mapping[str, Any], options: Mapping[str, Any]) -> TrainingOptions:
+    """Return how a module is trained, with its options checked by name.
+
+    Parameters
+    ----------
+    method : ``"sgd"``, ``"adam"``, ``"adagrad"``, ``"rmsprop"``, or ``"torch:CLASS"`` for any other class of
+        ``torch.optim``.
+    common : fields of :class:`~torchmle.optim.training.TrainingOptions` that are arguments of ``fit``.
+    options : ``lr``, ``schedule``, ``clip``, ``validation``, ``patience`` and what the class takes. Unlike elsewhere, a
+        ``weight_decay`` may be asked for, as a penalty.
+
+    Raises
+    ------
+    OptionError
+        For an unknown method or option.
+    """
+    if not isinstance(method, str) or not is_first_order(method):
+        raise OptionError(unknown("method for training by mini-batches:", method, (*TORCH, "torch:CLASS")))
+    kind, takes = _class(method)
+    own = {"lr", "schedule", "clip", "validation", "patience"}
+    _check(method, options, own | set(takes))
+    rest = {k: v for k, v in options.items() if k not in own}
+    for name, value in rest.items():
+        check_like(name, value, takes[name])
+    penalties = {name: 0.0 for name in DECAY if name in takes} | rest
+    settings = {k: v for k, v in options.items() if k in own}
+    return TrainingOptions(kind=kind, **common, **settings, extra=penalties)
+
+
 def _torch(method: str, common: Options, batch_size: int | None, options: Mapping[str, Any]) -> Optimizer:
+    kind, takes = _class(method)
+    defaults = {k: v for k, v in takes.items() if k not in DECAY}
+    _check(method, options, {"lr", "schedule", *defaults})
+    settings = {k: v for k, v in options.items() if k in ("lr", "schedule")}
+    rest = {k: v for k, v in options.items() if k not in settings}
+    for name, value in rest.items():
+        check_like(name, value, defaults[name])
+    rest |= {name: 0.0 for name in DECAY if name in takes}
+    return Stochastic(StochasticOptions(**vars(common), **settings, batch_size=batch_size, extra=rest), kind)
+
+
+def _class(method: str) -> tuple[type[torch.optim.Optimizer], dict[str, Any]]:
+    """Return a class of torch.optim, and what it takes with the defaults."""
     kind = TORCH.get(method) or getattr(torch.optim, method.removeprefix("torch:"), None)
     if not (isinstance(kind, type) and issubclass(kind, torch.optim.Optimizer)) or kind is torch.optim.Optimizer:
         names = [
@@ -96,14 +139,7 @@ def _torch(method: str, common: Options, batch_size: int | None, options: Mappin
         raise OptionError(unknown("class of torch.optim", method.removeprefix("torch:"), names))
     if kind in REFUSED:
         raise OptionError(f"torch.optim.{kind.__name__} {REFUSED[kind]}.")
-    defaults = {k: p.default for k, p in inspect.signature(kind).parameters.items() if k not in (*NOT_OURS, *DECAY)}
-    _check(method, options, {"lr", "schedule", *defaults})
-    settings = {k: v for k, v in options.items() if k in ("lr", "schedule")}
-    rest = {k: v for k, v in options.items() if k not in settings}
-    for name, value in rest.items():
-        check_like(name, value, defaults[name])
-    rest |= {name: 0.0 for name in DECAY if name in inspect.signature(kind).parameters}
-    return Stochastic(StochasticOptions(**vars(common), **settings, batch_size=batch_size, extra=rest), kind)
+    return kind, {k: p.default for k, p in inspect.signature(kind).parameters.items() if k not in NOT_OURS}
 
 
 def _scipy(method: str, common: Options, options: Mapping[str, Any]) -> Optimizer:

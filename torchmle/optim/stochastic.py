@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import math
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field, replace
 from typing import Any
@@ -12,7 +11,8 @@ from torch import Tensor
 
 from ..errors import OptionError
 from .base import Evaluation, Optimizer, Options, Problem, State, Status, scaled_gradient
-from .checks import as_number, check_positive, check_whole
+from .checks import check_positive, check_whole
+from .schedules import factor
 
 CHECK_EVERY = 25
 """Epochs between two exact checks."""
@@ -82,9 +82,9 @@ class Stochastic(Optimizer):
         """Run one epoch; every few of them the point is checked exactly, on all rows."""
         optimizer, point, generator, epoch = state.memory
         if self.settings.schedule is not None:
-            factor = _factor(self.settings.schedule, epoch)
+            scale = factor(self.settings.schedule, epoch)
             for group in optimizer.param_groups:
-                group["lr"] = group.setdefault("initial_lr", group["lr"]) * factor
+                group["lr"] = group.setdefault("initial_lr", group["lr"]) * scale
         size = self.settings.batch_size
         if size is None or size >= problem.rows:
             at = state.at
@@ -116,11 +116,3 @@ class Stochastic(Optimizer):
         assert at.gradient is not None
         point.grad = at.gradient / rows
         optimizer.step()
-
-
-def _factor(schedule: Callable[[int], float], epoch: int) -> float:
-    """Return a schedule's factor for the learning rate."""
-    factor = as_number(f"schedule({epoch})", schedule(epoch))
-    if not 0 <= factor < math.inf:
-        raise OptionError(f"schedule({epoch})={factor!r} must be finite and not negative.")
-    return factor

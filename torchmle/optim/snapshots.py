@@ -1,0 +1,191 @@
+"""Hold all that a training run needs to go on as if it had never stopped, and turn it into bytes and back."""
+
+from __future__ import annotations
+
+import json
+import math
+from collections.abc import Mapping, Sequence
+from dataclasses import asdict, dataclass, fields
+from typing import Any
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from ..errors import DataError, OptionError
+from ..loglik.batches import Tree, mapped
+from .status import Status
+
+
+@dataclass(frozen=True)
+class EpochRow:
+    """Hold one line of the trace of a training run.
+
+    Attributes
+    ----------
+    iteration : the epoch; 0 is the start.
+    running_loglik : mean of what was maximised over the batches of the epoch, while the parameters moved: the mean
+        log-likelihood of a record, in train mode. It belongs to no single point.
+    validation_loglik : exact mean log-likelihood of the records held back, at the end of the epoch, in eval mode.
+    lr : the learning rate.
+    seconds : seconds since the start.
+    """
+
+    iteration: int
+    running_loglik: float
+    validation_loglik: float
+    lr: float
+    seconds: float
+
+
+@dataclass(frozen=True)
+class Kept:
+    """Hold the best point so far: its score, epoch, parameters, and what else changes (buffers)."""
+
+    score: float
+    epoch: int
+    x: Tensor
+    state: Mapping[str, Any]
+
+
+@dataclass(frozen=True)
+class Progress:
+    """Hold where a run stands: whole epochs, batches of the next one, and what was found.
+
+    ``total`` and ``weight`` are the running sums of the epoch; ``stale`` counts the epochs without a better score.
+    """
+
+    epoch: int = 0
+    batch: int = 0
+    total: float = 0.0
+    weight: float = 0.0
+    running: float = math.nan
+    score: float = math.nan
+    rate: float = math.nan
+    best: Kept | None = None
+    stale: int = 0
+    status: Status | None = None
+    step: float = 1.0
+
+
+@dataclass(frozen=True)
+class Snapshot:
+    """Hold a training run between two batches.
+
+    Attributes
+    ----------
+    identity : what a run that goes on must share with it; ``settings`` what it may change.
+    progress : where it stands.
+    x, state : the parameters and what else changes.
+    optimizer : memory of the torch optimizer, a dict for each of its parameters, and its groups.
+    schedule : memory of the scheduler.
+    random : states of torch's generators.
+    trace : lines so far.
+    """
+
+    identity: Mapping[str, Any]
+    settings: Mapping[str, Any]
+    progress: Progress
+    x: Tensor
+    state: Mapping[str, Any]
+    optimizer: Mapping[str, Any]
+    schedule: Mapping[str, Any] | None
+    random: tuple[Tensor, ...]
+    trace: tuple[EpochRow, ...]
+
+    def to_bytes(self) -> bytes:
+        """Return the snapshot as bytes that hold numbers and names, and nothing that runs."""
+        tree = {f.name: getattr(self, f.name) for f in fields(self)}
+        best = self.progress.best
+        place = {f.name: getattr(self.progress, f.name) for f in fields(Progress) if f.name not in ("best", "status")}
+        tree["progress"] = {
+            **place,
+            "best": None if best is None else {f.name: getattr(best, f.name) for f in fields(Kept)},
+        }
+        tree["trace"] = [asdict(row) for row in self.trace]
+        return to_bytes(tree)
+
+
+def from_bytes(body: bytes, device: torch.device) -> Snapshot:
+    """Return the snapshot that :meth:`Snapshot.to_bytes` wrote; what was on an accelerator is put on ``device``.
+
+    Raises
+    ------
+    DataError
+        If the bytes hold something else.
+    """
+    try:
+        tree = read_bytes(body, device)
+        place, best = dict(tree["progress"]), tree["progress"]["best"]
+        place["best"] = None if best is None else Kept(**best)
+        tree["progress"] = Progress(**place)
+        tree["trace"] = tuple(EpochRow(**row) for row in tree["trace"])
+        return Snapshot(**tree)
+    except (KeyError, TypeError, ValueError, IndexError, AttributeError) as error:
+        raise DataError(f"The checkpoint holds no training run that this version can read ({error}).") from error
+
+
+def copied(tree: Tree) -> Tree:
+    """Return a tree with copies of its tensors."""
+    return mapped(lambda tensor: tensor.detach().clone(), tree)
+
+
+def to_bytes(tree: Tree) -> bytes:
+    """Return plain values and tensors as bytes: the length of a table in JSON, the table, and the numbers behind it."""
+    blocks: list[bytes] = []
+    table = json.dumps(_written(tree, "", blocks)).encode()
+    return len(table).to_bytes(8, "little") + table + b"".join(blocks)
+
+
+def read_bytes(body: bytes, device: torch.device) -> Any:
+    """Return what :func:`to_bytes` wrote."""
+    size = int.from_bytes(body[:8], "little")
+    return _read(json.loads(body[8 : 8 + size]), memoryview(body)[8 + size :], device)
+
+
+def _written(value: Any, name: str, blocks: list[bytes]) -> Any:
+    if value is None or isinstance(value, (bool, int, str)):
+        return value
+    if isinstance(value, float):
+        return {"float": value.hex()}
+    if isinstance(value, Tensor):
+        numbers = value.detach().cpu().contiguous().reshape(-1).view(torch.uint8).numpy().tobytes()
+        begin = sum(map(len, blocks))
+        blocks.append(numbers)
+        return {
+            "tensor": [
+                str(value.dtype).removeprefix("torch."),
+                list(value.shape),
+                begin,
+                len(numbers),
+                value.device.type,
+            ]
+        }
+    if isinstance(value, Mapping):
+        return {"dict": [[key, _written(part, f"{name}.{key}", blocks)] for key, part in value.items()]}
+    if isinstance(value, tuple):
+        return {"tuple": [_written(part, name, blocks) for part in value]}
+    if isinstance(value, Sequence):
+        return [_written(part, name, blocks) for part in value]
+    if isinstance(value, np.generic):
+        return _written(value.item(), name, blocks)
+    raise OptionError(f"A checkpoint cannot hold {name.lstrip('.')}, which is {type(value).__name__}.")
+
+
+def _read(value: Any, blocks: memoryview, device: torch.device) -> Any:
+    if isinstance(value, list):
+        return [_read(part, blocks, device) for part in value]
+    if not isinstance(value, dict):
+        return value
+    ((kind, content),) = value.items()
+    if kind == "float":
+        return float.fromhex(content)
+    if kind == "dict":
+        return {key: _read(part, blocks, device) for key, part in content}
+    if kind == "tuple":
+        return tuple(_read(part, blocks, device) for part in content)
+    name, shape, begin, size, place = content
+    numbers = torch.frombuffer(bytearray(blocks[begin : begin + size]), dtype=torch.uint8) if size else torch.empty(0)
+    dtype = getattr(torch, name)
+    found = (numbers.view(dtype) if size else numbers.to(dtype)).reshape(shape)
+    return found if place == "cpu" else found.to(device)
