@@ -43,7 +43,6 @@ DATACLASSES: Mapping[str, type[Any]] = {
         *(ModelData, Design, CrossProducts, Weights, Groups, Rows, CountedRows, Formulas, Part),
         *(Draws, Nest, ParamMap, Fit, Inference, Covariance, TraceRow, Separation, Solution, Record),
         *(Safety, ConstraintTest),
-        *(Restriction,),
     )
 }
 """What a file may hold; fields of these classes are stored by name, so that new fields with a default just work."""
