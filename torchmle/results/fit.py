@@ -15,8 +15,8 @@ from ..loglik.objective import Objective
 from ..loglik.separation import Separation
 from ..optim.base import Status, TraceRow
 from ..params.map import ParamMap
-
 from .safety import Safety
+
 if TYPE_CHECKING:
     from .estimates import Estimates
     from .results import Results
@@ -175,6 +175,7 @@ class Fit:
     notes : sentences for the summary.
     separation : the rows that are predicted perfectly, and the columns that do it, if any.
     units : how many observations there are where one has several rows (the choices of a person), else 0.
+    safety : the verdict on constraints that must be true with confidence, if there were any.
     """
 
     map: ParamMap
@@ -197,8 +198,8 @@ class Fit:
     notes: Sequence[str] = ()
     separation: Separation | None = None
     units: float = 0.0
+    safety: Safety | None = None
 
-    safety : the verdict on constraints that must be true with confidence, if there were any.
     @property
     def observed(self) -> float:
         """Return how many independent observations there are, which small-sample corrections count."""
@@ -212,6 +213,8 @@ class Fit:
     @property
     def trace(self) -> pd.DataFrame:
         """Return the trace: iteration, log-likelihood, largest gradient, scaled gradient, step, seconds."""
+        if self.safety is not None:
+            return self.safety.history
         columns = ["iteration", "llf", "gradient", "decrement", "step", "seconds"]
         return pd.DataFrame([[getattr(r, c) for c in columns] for r in self.history], columns=columns)
 
@@ -221,10 +224,7 @@ class Inference:
     """Hold the covariance in use and everything needed for another one without a refit."""
 
     covariance: Covariance
-    safety: Safety | None = None
     bread: Tensor | None
     default_t: bool
     params: int
     extra: Mapping[str, Any] = field(default_factory=dict)
-        if self.safety is not None:
-            return self.safety.history

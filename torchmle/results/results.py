@@ -21,8 +21,8 @@ from .tested import Tested
 
 if TYPE_CHECKING:
     from ..loglik.identification import Identification
-    from .safety import Safety
     from .compare import Comparison
+    from .safety import Safety
 
 
 @dataclass(frozen=True, eq=False, repr=False)
@@ -107,6 +107,7 @@ class Results(Tested, Predicted, Resampled):
             return lean(self)
 
     # ---- comparison and reports
+
     @property
     def safety(self) -> Safety:
         """Return the verdict on constraints that must be true with confidence; ``table`` has a row for each."""
@@ -116,7 +117,6 @@ class Results(Tested, Predicted, Resampled):
                 "delta=0.05)."
             )
         return self.fit.safety
-
 
     def compare_ols(self) -> Comparison:
         """Set the estimates beside closed-form least squares on the same rows.
@@ -146,9 +146,9 @@ class Results(Tested, Predicted, Resampled):
 
     def __repr__(self) -> str:
         verdict = "converged" if self.converged else f"NOT CONVERGED ({self.fit.status.value})"
+        if self.fit.safety is not None:
+            verdict = "passed" if self.fit.safety.passed else "NO SOLUTION FOUND"
         return f"<{type(self.model).__name__} results: {len(self.names)} parameters, nobs={self.nobs:g}, {verdict}>"
 
     def _repr_html_(self) -> str:
         return self.summary().as_html()
-        if self.fit.safety is not None:
-            verdict = "passed" if self.fit.safety.passed else "NO SOLUTION FOUND"
