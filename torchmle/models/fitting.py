@@ -22,7 +22,6 @@ from ..results.fit import Fit, Record
 from ..results.inference import build_inference, check_inference
 from ..results.results import Results
 from .confidence.fit import run_confident
-from .constrained import Outcome
 from .finish import finish, working_moments
 from .problem import VERDICT, LikelihoodProblem, weight_unit
 from .record import as_asked, make_record
@@ -48,6 +47,8 @@ def run_fit(model: GenericLikelihoodModel, request: FitRequest) -> Results:
         results = run_confident(model, request)
         announce(results, request.disp)
         return results
+    if request.conditions:
+        raise OptionError("Inequalities and equations that are not linear cannot be imposed yet.")
     refuse_unmasked(model)
     refuse_drop(model, request)
     cov_type = default_cov(model, request.cov_type)
