@@ -40,6 +40,7 @@ if TYPE_CHECKING:  # what __getattr__ loads, for type checkers
     from .models.choice.latent_results import LatentClassResults as LatentClassResults
     from .models.choice.mixed import MixedLogit as MixedLogit
     from .models.choice.nested import NestedLogit as NestedLogit
+    from .models.choice.probit import MultinomialProbit as MultinomialProbit
     from .models.choice.ranked import RankOrderedLogit as RankOrderedLogit
     from .models.choice.results import ChoiceResults as ChoiceResults
     from .models.choice.scaled import HeteroskedasticLogit as HeteroskedasticLogit
@@ -53,11 +54,15 @@ if TYPE_CHECKING:  # what __getattr__ loads, for type checkers
     from .models.many import fit_many as fit_many
     from .models.multinomial import MNLogit as MNLogit
     from .models.multinomial_results import MNLogitResults as MNLogitResults
+    from .models.partial import module as module
     from .models.predictors import LinearPredictorModel as LinearPredictorModel
     from .models.replay import replay as replay
     from .models.request import FitOptions as FitOptions
     from .params.natural import predictor as predictor
     from .report import plots as plot  # noqa: F401
+    from .report.table import etable as etable
+    from .report.table import table as table
+    from .report.tables.document import Table as Table
     from .results.compare import Comparison as Comparison
     from .results.compare import compare as compare
     from .results.effects import Margins as Margins
@@ -85,6 +90,7 @@ _HOME = {
     "models.multinomial": ("MNLogit",),
     "models.multinomial_results": ("MNLogitResults",),
     "models.base": ("GenericLikelihoodModel",),
+    "models.partial": ("module",),
     "models.predictors": ("LinearPredictorModel",),
     "models.function": ("likelihood", "FunctionModel"),
     "models.load": ("load",),
@@ -106,11 +112,14 @@ _HOME = {
     "models.choice.nested": ("NestedLogit",),
     "models.choice.crossnested": ("CrossNestedLogit",),
     "models.choice.scaled": ("HeteroskedasticLogit",),
+    "models.choice.probit": ("MultinomialProbit",),
     "models.choice.ranked": ("RankOrderedLogit",),
     "models.choice.results": ("ChoiceResults",),
     "loglik.draws": ("Draws",),
     "data.choice_data": ("ChoiceData",),
     "data.constant": ("add_constant",),
+    "report.table": ("table", "etable"),
+    "report.tables.document": ("Table",),
     "special": (
         "normal_logpdf",
         "log_ndtr",

@@ -7,11 +7,13 @@ with ``xbar = sum_j P_j x_j`` (McFadden 1974; Train 2009, section 3.7).
 from __future__ import annotations
 
 from dataclasses import dataclass, replace
+from typing import Any
 
 import torch
 from torch import Tensor
 
 from ..config import chunk_rows
+from ..errors import LikelihoodError
 from .objective import Chunk, Objective
 
 
@@ -53,6 +55,14 @@ def masked(V: Tensor, available: Tensor | None) -> Tensor:
 def log_probabilities(V: Tensor, available: Tensor | None) -> Tensor:
     """Return the (S, J) log-probabilities of a logit with utilities V."""
     return torch.log_softmax(masked(V, available), 1)
+
+
+def of_chosen(logp: Any, chosen: Tensor, what: str) -> Tensor:
+    """Return the (S,) log-probabilities of the choices among (S, J) of the alternatives."""
+    if not isinstance(logp, Tensor) or logp.ndim != 2 or len(logp) != len(chosen):
+        seen = tuple(logp.shape) if isinstance(logp, Tensor) else type(logp).__name__
+        raise LikelihoodError(f"{what} returned {seen}; it must be a tensor (S, J), as V is.")
+    return logp.gather(1, chosen[:, None])[:, 0]
 
 
 class ByUnit(Objective):

@@ -119,12 +119,12 @@ class Draws:
         logs = _hermite(self.number)[1]
         return torch.cartesian_prod(*[logs] * dims).reshape(-1, dims).sum(1)
 
-    def describe(self) -> str:
-        """Return the draws in words, as a summary or a record has them."""
+    def describe(self, who: str = "person") -> str:
+        """Return the draws in words, as a summary or a record has them; ``who`` is what has draws of its own."""
         if self.kind == "gauss_hermite":
             return f"Gauss-Hermite quadrature, {self.number} nodes a dimension"
         scrambled = {True: "scrambled ", "shift": "shifted "}.get(self.scramble or "", "")
-        words = [f"{self.number} {'antithetic ' * self.antithetic}{scrambled}{KINDS[self.kind]} draws a person"]
+        words = [f"{self.number} {'antithetic ' * self.antithetic}{scrambled}{KINDS[self.kind]} draws a {who}"]
         words += [f"{n} {v}" for n, v in (("skip", self.skip), ("leap", self.leap)) if v is not None and v != 1]
         return ", ".join(words + [f"seed {self.seed}"] * seeded(self.kind, self.scramble))
 
@@ -151,6 +151,17 @@ class Draws:
                 "worst pair among 15 has 0.17, pseudo-random draws 0.04). Use scramble=True, or kind='sobol'.",
                 SimulationWarning,
             )
+
+
+def read_draws(given: Any, default: Draws) -> Draws:
+    """Return the draws that an argument ``draws=`` stands for: Draws, a number of Halton draws, or None."""
+    if given is None:
+        return default
+    if isinstance(given, Draws):
+        return given
+    if isinstance(given, int) and not isinstance(given, bool):
+        return Draws(number=given)
+    raise OptionError(f"draws={given!r} must be a whole number or tm.Draws(kind, number, seed=...).")
 
 
 def _persons(persons: range | Sequence[int] | Tensor) -> NDArray[np.int64]:

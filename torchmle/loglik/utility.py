@@ -18,14 +18,14 @@ import torch
 from torch import Tensor
 
 from ..config import chunk_rows
-from ..errors import LikelihoodError
+from .check import check_returned
 from .choice import ByUnit, Choices, rows_of_units
 from .objective import Chunk
 from .watch import entries_used
 
-Kernel = Callable[[slice | Tensor, Tensor, Tensor, Tensor | None], Tensor]
-"""Takes situations, their utilities (S, J), all parameters (P,) and what is available; returns (S, J)
-log-probabilities."""
+Kernel = Callable[[slice | Tensor, Tensor, Tensor, Choices], Tensor]
+"""Takes situations, their utilities (S, J), all parameters (P,) and the choices; returns the (S,) log-probabilities of
+these."""
 
 
 @dataclass(frozen=True, eq=False)
@@ -75,13 +75,14 @@ class UtilityObjective(ByUnit):
         differences: bool = False,
         index: Tensor | None = None,
         what: str = "log_probabilities",
+        width: int = 0,
     ) -> None:
         super().__init__(choices, weights, ends)
         self.kernel, self.bend, self.params, self.differences = kernel, bend, params, differences
-        self.index, self.what = index, what
+        self.index, self.what, self.width = index, what, width
         J, K = choices.X.shape[1:]
-        width = J * (2 * K + J) * max(1, len(choices) // max(1, self.rows))
-        self.chunk = chunk_rows(width, self.device, self.dtype.itemsize)
+        numbers = (J * (2 * K + J) + width) * max(1, len(choices) // max(1, self.rows))
+        self.chunk = chunk_rows(numbers, self.device, self.dtype.itemsize)
 
     def take(self, index: Tensor) -> UtilityObjective:
         """Return the objective of some of the units."""
@@ -97,6 +98,7 @@ class UtilityObjective(ByUnit):
             differences=self.differences,
             index=rows if self.index is None else self.index[rows],
             what=self.what,
+            width=self.width,
         )
 
     def _attributes(self, at: slice) -> tuple[Choices, Tensor]:
@@ -108,11 +110,7 @@ class UtilityObjective(ByUnit):
 
     def _values(self, V: Tensor, params: Tensor, part: Choices, at: slice) -> Tensor:
         """Return the (S,) log-probabilities of the choices made."""
-        logp = self.kernel(self._rows(at), V, params, part.available)
-        if not isinstance(logp, Tensor) or logp.shape != V.shape:
-            seen = tuple(logp.shape) if isinstance(logp, Tensor) else type(logp).__name__
-            raise LikelihoodError(f"{self.what} returned {seen}; it must be a tensor {tuple(V.shape)}, as V is.")
-        return logp.gather(1, part.chosen[:, None])[:, 0]
+        return check_returned(self.kernel(self._rows(at), V, params, part), len(V), self.what)
 
     def row_values(self, working: Tensor, start: int, stop: int) -> Tensor:
         """Return the log-likelihoods of some units."""

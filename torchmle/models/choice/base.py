@@ -18,7 +18,7 @@ from ...data.absent import absent
 from ...data.choice import ChoiceData, ChoiceDesign, choice_design
 from ...data.formula import caller_names
 from ...errors import OptionError, UndefinedStatisticError, collecting_notes, unknown
-from ...loglik.choice import Choices, log_probabilities
+from ...loglik.choice import Choices, log_probabilities, of_chosen
 from ...loglik.objective import Objective
 from ...loglik.utility import Curvature, UtilityObjective
 from ...params.map import ParamMap, Units
@@ -30,7 +30,7 @@ from ..request import FitRequest
 from .plain import attribute_sizes
 from .results import ChoiceResults
 from .simulate import draw_choices, keyed_generators
-from .units import LAYOUT, UnitExtras, array_design, positions_of, read_labels, read_table, unit_data
+from .units import LAYOUT, UnitExtras, array_design, lost, positions_of, read_labels, read_table, unit_data
 
 C = TypeVar("C", bound="ChoiceModel")
 
@@ -65,6 +65,8 @@ class ChoiceModel(GenericLikelihoodModel):
     """Whether ``log_probabilities`` depends on differences of utilities only; then no digits are lost in them."""
     own_names: tuple[str, ...] = ()
     """Arguments that only this kind of model has."""
+    width = 0
+    """Numbers that a situation takes beside its attributes while its probabilities are computed."""
     by_situation: tuple[str, ...] = ()
     """Attributes with one entry a situation that ``log_probabilities`` reads, beside its arguments."""
 
@@ -161,7 +163,7 @@ class ChoiceModel(GenericLikelihoodModel):
                 _design=design,
                 **own,
             )
-        model.data = replace(model.data, notes=(*_lost(design.data), *notes, *model.data.notes))
+        model.data = replace(model.data, notes=(*lost(design.data), *notes, *model.data.notes))
         return model
 
     @classmethod
@@ -222,6 +224,10 @@ class ChoiceModel(GenericLikelihoodModel):
         """
         return log_probabilities(V, available)
 
+    def log_chosen(self, V: Tensor, params: Tensor, available: Tensor | None, chosen: Tensor) -> Tensor:
+        """Return the (S,) log-probabilities of the choices, where others need not be computed."""
+        return of_chosen(self.log_probabilities(V, params, available), chosen, self.likelihood_label)
+
     def curvature(self, V: Tensor, params: Tensor, available: Tensor | None, chosen: Tensor) -> Curvature | None:
         """Return second derivatives of the choices' log-probabilities in V, for speed; None leaves them to autograd."""
         return None
@@ -229,9 +235,7 @@ class ChoiceModel(GenericLikelihoodModel):
     def loglikeobs(self, params: Any) -> Tensor:
         """Return the log-probabilities of the choices made."""
         at = params if isinstance(params, Tensor) else torch.as_tensor(np.asarray(params), dtype=self.X.dtype)
-        V = self.X @ at[: self.X.shape[2]]
-        logp = self.log_probabilities(V, at, self.available)
-        return self.by_unit(logp.gather(1, self.chosen[:, None])[:, 0])
+        return self.by_unit(self.log_chosen(self.X @ at[: self.X.shape[2]], at, self.available, self.chosen))
 
     def by_unit(self, values: Tensor) -> Tensor:
         """Return sums over the situations of each unit of observation."""
@@ -245,8 +249,8 @@ class ChoiceModel(GenericLikelihoodModel):
         if type(self).loglikeobs is not ChoiceModel.loglikeobs:
             return super().make_objective(pmap)
 
-        def kernel(rows: slice | Tensor, V: Tensor, params: Tensor, available: Tensor | None) -> Tensor:
-            return self.at_situations(rows).log_probabilities(V, params, available)
+        def kernel(rows: slice | Tensor, V: Tensor, params: Tensor, part: Choices) -> Tensor:
+            return self.at_situations(rows).log_chosen(V, params, part.available, part.chosen)
 
         def bend(rows: slice | Tensor, V: Tensor, params: Tensor, part: Choices) -> Curvature | None:
             return self.at_situations(rows).curvature(V, params, part.available, part.chosen)
@@ -261,6 +265,7 @@ class ChoiceModel(GenericLikelihoodModel):
             self.ends,
             differences=self.differences_only,
             what=self.likelihood_label,
+            width=self.width,
         )
 
     def at_situations(self: C, rows: slice | Tensor) -> C:
@@ -390,11 +395,3 @@ class ChoiceModel(GenericLikelihoodModel):
         raise UndefinedStatisticError(
             f"{type(self).__name__} predicts probabilities: use results.probabilities(), shares() or elasticities()."
         )
-
-
-def _lost(data: ChoiceData | None) -> list[str]:
-    """Return the sentence on situations that are not in use."""
-    if data is None or not data.dropped:
-        return []
-    causes = ", ".join(f"{cause}: {count}" for cause, count in data.dropped.items())
-    return [f"{sum(data.dropped.values())} choice situations were not used ({causes})."]

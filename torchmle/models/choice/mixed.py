@@ -16,7 +16,7 @@ from ...data.absent import absent
 from ...data.choice import ChoiceDesign, choice_design, person_matrix
 from ...errors import OptionError, unknown
 from ...loglik.choice import log_probabilities
-from ...loglik.draws import Draws
+from ...loglik.draws import Draws, read_draws
 from ...loglik.mixed import Layout, MixedLogitObjective
 from ...loglik.objective import Objective
 from ...loglik.persondraws import PersonDraws
@@ -93,7 +93,7 @@ class MixedLogit(ChoiceModel):
     def _install_design(self, design: ChoiceDesign, extras: UnitExtras) -> np.ndarray[Any, Any] | None:
         kept = super()._install_design(design, extras)
         design, given = self.design, self._given
-        self.draws = _read_draws(given.get("draws"))
+        self.draws = read_draws(given.get("draws"), Draws())
         self.memory = _read_memory(given.get("memory", 0.25))
         if self.ends is not None and extras.freq_weights is not None:
             raise OptionError(
@@ -319,16 +319,6 @@ def _with_edges(results: ChoiceResults) -> ChoiceResults:
         "law; compare with a fit that holds one at zero by boundary_test()."
     )
     return replace(results, fit=replace(results.fit, notes=(*results.fit.notes, note)))
-
-
-def _read_draws(given: Any) -> Draws:
-    if given is None:
-        return Draws()
-    if isinstance(given, Draws):
-        return given
-    if isinstance(given, int) and not isinstance(given, bool):
-        return Draws(number=given)
-    raise OptionError(f"draws={given!r} must be a whole number or tm.Draws(kind, number, seed=...).")
 
 
 def _read_memory(given: Any) -> float:

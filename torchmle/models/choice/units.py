@@ -225,3 +225,11 @@ def _by_unit(
     if (by_unit[codes] != array).any():
         raise DataError(f"{what} varies between the choices of a person, which are one observation. Give one a person.")
     return by_unit
+
+
+def lost(data: ChoiceData | None) -> list[str]:
+    """Return the sentence on situations that are not in use."""
+    if data is None or not data.dropped:
+        return []
+    causes = ", ".join(f"{cause}: {count}" for cause, count in data.dropped.items())
+    return [f"{sum(data.dropped.values())} choice situations were not used ({causes})."]
