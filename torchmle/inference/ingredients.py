@@ -172,6 +172,7 @@ class Covariance:
     df : degrees of freedom of t tests; where each parameter has its own, the smallest.
     dfs : (K,) degrees of freedom of the tests of single parameters, or None where they are all ``df``.
     bread : the bread, where it is not that of the fit.
+    withheld : positions of the reported parameters that have no error, though the matrix has a number for them.
     """
 
     cov_type: str
@@ -182,3 +183,4 @@ class Covariance:
     df: float | None = None
     dfs: Tensor | None = None
     bread: Tensor | None = None
+    withheld: tuple[int, ...] = ()

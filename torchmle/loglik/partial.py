@@ -2,8 +2,8 @@
 
 With ``eta_j = X_j b_j + offset_j + net_j(Z_j; w_j)`` the derivatives by row are those in the predictors, as ever. The
 columns of a module are its slopes ``D_j = d net_j / d w_j``, (n, P): the score is ``D_j' (dl/deta_j)`` and the Hessian
-has ``D_j' diag(d2l / deta_j deta_k) D_k``, to which the curvature ``sum_i (dl/deta_ij) d2 net_j(z_i) / dw2`` is added in
-the module's own block.
+has ``D_j' diag(d2l / deta_j deta_k) D_k``, to which the curvature ``sum_i (dl/deta_ij) d2 net_j(z_i) / dw2`` is added
+in the module's own block.
 """
 
 from __future__ import annotations
@@ -127,6 +127,10 @@ class PartialObjective(PredictorObjective):
         predictors, parts = [p.take(index) for p in self.predictors], [p.take(index) for p in self.parts]
         return PartialObjective(predictors, parts, self.density, weights, inner, self.what)
 
+    def given(self) -> GivenWeights:
+        """Return the same, to be differentiated in the coefficients only."""
+        return GivenWeights(self.predictors, self.parts, self.density, self.weights, self.index, self.what)
+
     def split(self, working: Tensor) -> tuple[Tensor, list[Tensor]]:
         """Return the coefficients, and the weights of each module."""
         pieces = working.tensor_split(self.cuts)
@@ -226,3 +230,27 @@ class PartialObjective(PredictorObjective):
 
 def _products(columns: Sequence[Tensor], first: Sequence[Tensor]) -> list[Tensor]:
     return [X.mT @ d for X, d in zip(columns, first, strict=True)]
+
+
+class GivenWeights(PartialObjective):
+    """Differentiate in the coefficients only: derivatives in the weights of modules are reported as zero."""
+
+    def derivatives(self, working: Tensor, start: int, stop: int, order: int) -> Chunk:
+        """Return weighted sums over some rows."""
+        if order == 0:
+            return super().derivatives(working, start, stop, order)
+        rows, (coefficients, weights) = slice(start, stop), self.split(working)
+        columns = [p.columns(rows) for p in self.predictors]
+        with torch.no_grad():
+            etas = self._added(self._linear(columns, coefficients, rows), self._answers(weights, rows))
+        etas = [e.requires_grad_() for e in etas]
+        total = self._weighted_sum(self._density(rows, etas), rows)
+        first = first_derivatives(total, etas, create_graph=order > 1)
+        gradient, K = working.new_zeros(len(working)), len(coefficients)
+        gradient[:K] = torch.cat(_products(columns, [d.detach() for d in first]))
+        if order == 1:
+            return Chunk(total, gradient, None)
+        second = [second_derivatives(d, etas[j:], last=j == len(etas) - 1) for j, d in enumerate(first)]
+        hessian = working.new_zeros(len(working), len(working))
+        hessian[:K, :K] = sum_products(columns, [d.detach() for d in first], second).hessian
+        return Chunk(total, gradient, hessian)

@@ -32,6 +32,8 @@ def opaque_expectation(model: GenericLikelihoodModel) -> Expected | str:
 
 def expectation(model: LinearPredictorModel) -> Expected | str:
     """Return the function from rows and predictors to their expected information, or why there is none."""
+    if model.nets:
+        return f"{type(model).__name__} has a predictor with a module, which is not linear in its weights."
     base: Callable[..., Expectation] = vars(_base(type(model)))["expected_information"]
     if type(model).expected_information is base and model.response not in ("binary", "count"):
         hook = f"expected_information(self, {', '.join(model.data.designs)})"

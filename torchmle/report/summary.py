@@ -5,6 +5,7 @@ from __future__ import annotations
 import math
 
 from ..errors import UndefinedStatisticError
+from ..optim.status import Status
 from ..results.edges import edge_notes
 from ..results.linear import LinearResults
 from ..results.results import Results
@@ -37,6 +38,8 @@ def _alerts(results: Results) -> tuple[str, ...]:
     if results.fit.safety is not None:
         verdict = "PASSED THE SAFETY TEST" if results.fit.safety.passed else "NO SOLUTION FOUND"
         return (f"{verdict} ({results.status})", *results.fit.safety.sentences())
+    if results.fit.status is Status.TRAINED:
+        return (f"TRAINED, NOT SHOWN TO BE A MAXIMUM ({results.status})",)
     return (
         f"NOT A MAXIMUM ({results.status})",
         "No standard errors are given, because they would describe a point that is not the estimate.",
@@ -121,7 +124,7 @@ def _statistics(results: Results) -> list[tuple[str, str]]:
 def _notes(results: Results) -> list[str]:
     data = results.model.data
     notes = [f"Standard errors: {results.inference.covariance.description}{_degrees(results)}."]
-    notes = notes if results.converged else []
+    notes = notes if results.converged or results.fit.status is Status.TRAINED else []
     if data.weights is not None:
         notes.append(f"Weights: {data.weights.kind}.")
     if data.rows.causes:

@@ -82,7 +82,10 @@ class Estimates:
     @cached_property
     def _covariance(self) -> Tensor:
         with engine():
-            return self.fit.map.push(self.inference.covariance.matrix, self.fit.gamma)
+            found = self.fit.map.push(self.inference.covariance.matrix, self.fit.gamma)
+        withheld = list(self.inference.covariance.withheld)
+        found[withheld], found[:, withheld] = math.nan, math.nan
+        return found
 
     def cov_params(self) -> pd.DataFrame:
         """Return the estimated covariance matrix of the estimates."""

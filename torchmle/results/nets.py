@@ -1,0 +1,103 @@
+"""Take account, in the errors of a fit, of predictors with a module: estimated with the rest, or given."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import replace
+from typing import Any
+
+import torch
+from torch import Tensor
+
+from ..errors import OptionError, unknown
+from ..inference.ingredients import Covariance
+from ..linalg import cholesky, inverse_spd, symmetric
+from ..optim.base import Status
+from ..params.map import ParamMap
+from .fit import Fit, ModelView
+
+WAYS = ("estimated", "given", "all")
+"""What ``cov_kwds={"net": ...}`` may be."""
+
+LINEAR_ONLY = ("HC2", "HC3", "CR2", "CRV3")
+"""Estimators that need predictors which are linear in all parameters."""
+
+
+def net_option(model: ModelView, cov_type: object, cov_kwds: Any) -> tuple[str | None, Any]:
+    """Return how the errors treat the weights of modules, None for the default, and the other options.
+
+    Raises
+    ------
+    OptionError
+        If there is no such way, or the estimator is not defined for modules.
+    """
+    if not model.data.has_nets:
+        return None, cov_kwds
+    if cov_type in LINEAR_ONLY:
+        raise OptionError(
+            f"cov_type={cov_type!r} is not defined for a predictor with a module, which is not linear in its weights. "
+            "Use 'HC1', 'cluster' or another sandwich."
+        )
+    if not isinstance(cov_kwds, Mapping) or "net" not in cov_kwds:
+        return None, cov_kwds
+    way = cov_kwds["net"]
+    if way not in WAYS:
+        raise OptionError(unknown("cov_kwds['net']:", way, WAYS))
+    return way, {name: value for name, value in cov_kwds.items() if name != "net"}
+
+
+def weights_of(model: ModelView) -> list[int]:
+    """Return the positions of the weights of modules among the parameters: they come last."""
+    coefficients = sum(len(design.terms) for design in model.data.linear.values())
+    return list(range(coefficients, len(model.param_names)))
+
+
+def still(pmap: ParamMap, weights: list[int]) -> Tensor:
+    """Return (F, m) orthonormal directions of gamma in which the weights of modules do not move."""
+    moves = pmap.inner_jacobian()[weights]
+    if pmap.basis is None:
+        kept = [j for j in range(pmap.free) if j not in set(weights)]
+        return torch.eye(pmap.free, dtype=torch.float64, device="cpu")[:, kept]
+    _, values, right = torch.linalg.svd(moves, full_matrices=True)
+    rank = int((values > 1e-10 * values.max().clamp(min=1e-300)).sum()) if len(values) else 0
+    return right[rank:].mT
+
+
+def given_bread(fit: Fit, weights: list[int]) -> tuple[Tensor, int] | None:
+    """Return ``U (U' A U)^-1 U'``, A the information and U the directions in which no weight moves, and their number.
+
+    It is the inverse of the information of the linear part, the weights of modules being known numbers. None where
+    the linear part has no maximum.
+    """
+    gradient, hessian = fit.derivatives
+    U = still(fit.map, weights)
+    factor = cholesky(symmetric(-(U.mT @ fit.map.pull_hessian(hessian, gradient, fit.gamma) @ U)))
+    return None if factor is None else (U @ inverse_spd(factor) @ U.mT, U.shape[1])
+
+
+def chosen(way: str | None, fit: Fit) -> str:
+    """Return how the errors treat the weights: estimated where the point is a maximum in these too, else given.
+
+    Raises
+    ------
+    OptionError
+        If they are asked for as estimated, and the point is not shown to be a maximum in them.
+    """
+    if way in ("estimated", "all") and fit.status is Status.TRAINED:
+        raise OptionError(
+            f"cov_kwds={{'net': {way!r}}} needs a point that is a maximum in the weights of the module too, and this "
+            "one is not shown to be one. Leave it out for errors of the linear part given the weights."
+        )
+    return way or ("given" if fit.status is Status.TRAINED else "estimated")
+
+
+def described(found: Covariance, way: str, weights: list[int], bread: Tensor | None) -> Covariance:
+    """Return a covariance that says how it treats the weights of modules, and withholds what has no meaning."""
+    if way == "given":
+        said = "given the weights of the net, which are taken as known"
+        return replace(found, description=f"{found.description}, {said}", bread=bread, withheld=tuple(weights))
+    said = "the estimation of the net's weights included"
+    if way == "all":
+        return replace(found, description=f"{found.description}, {said}")
+    said = f"{said}; none for these, of which other values give the same net"
+    return replace(found, description=f"{found.description}, {said}", withheld=tuple(weights))
