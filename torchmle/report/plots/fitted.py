@@ -9,7 +9,7 @@ import numpy as np
 import pandas as pd
 
 from ...data.vectors import FloatArray
-from ...errors import OptionError, unknown
+from ...errors import OptionError, UndefinedStatisticError, unknown
 from ...results.asked import read_at, typical_values
 from ...results.results import Results
 from ...results.sheet import Sheet, make_sheet
@@ -75,7 +75,8 @@ def fit(
     if sheet.is_categorical(x):
         raise OptionError(f"plot.fit() draws a curve, and {x!r} has levels. Use plot.margins(results, {x!r}).")
     rows = _rows(sheet, x, values, at or {})
-    found = results.get_prediction(*_asked(results, sheet, rows), ci_method=ci_method, alpha=alpha, **_offset(sheet))
+    new = {**_further(sheet, rows), **_offset(sheet)}
+    found = results.get_prediction(rows, ci_method=ci_method, alpha=alpha, **new)
     order = np.argsort(values)
     line, along = found.predicted.to_numpy()[order], np.asarray(values, dtype=float)[order]
     ends = found.conf_int().to_numpy()[order]
@@ -92,6 +93,10 @@ def fit(
 
 
 def _kind(results: Results, points: str | None) -> str:
+    if results.model.response == "categorical":
+        raise UndefinedStatisticError(
+            "plot.fit() draws one mean, and this model has a probability for each level. Use plot.margins()."
+        )
     if points is None:
         return "means" if results.model.response == "binary" else "rows"
     if points not in ("rows", "means", "none"):
@@ -128,8 +133,12 @@ def _mode(sheet: Sheet, name: str) -> Any:
     return max(sums, key=lambda level: sums[level])
 
 
-def _asked(results: Results, sheet: Sheet, rows: pd.DataFrame) -> tuple[Any]:
-    return (rows,)
+def _further(sheet: Sheet, rows: pd.DataFrame) -> dict[str, Any]:
+    """Return the matrices of further predictors, where the fit had arrays."""
+    if sheet.data.formulas is not None:
+        return {}
+    further = [design for design in list(sheet.data.designs.values())[1:] if design.terms != ("Intercept",)]
+    return {d.name: rows[[f"{d.name}:{t}" for t in d.terms]].set_axis(list(d.terms), axis=1) for d in further}
 
 
 def _offset(sheet: Sheet) -> dict[str, Any]:

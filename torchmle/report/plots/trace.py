@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -72,7 +72,7 @@ def trace(
     best = max(finite([v for r in fits.values() for v in (r.llf, *r.history["llf"])]), default=np.nan)
     lines = {name: _heights(r.history, y, best) for name, r in fits.items()}
     if not any(np.isfinite(heights).any() for heights in lines.values()):
-        raise UndefinedStatisticError(f"None of these fits has y={y!r} in its history; y='gradient' is there for all.")
+        raise UndefinedStatisticError(_nothing(fits, y))
     ax = axes(ax)
     for number, (name, heights) in enumerate(lines.items()):
         if np.isfinite(heights).any():
@@ -82,6 +82,12 @@ def trace(
     ax.set_ylabel(HEIGHTS[y])
     legend(ax, 2 if any(not r.converged for r in fits.values()) else len(lines))
     return ax
+
+
+def _nothing(fits: Mapping[str, Results], y: str) -> str:
+    if all(r.history.empty for r in fits.values()):
+        return "plot.trace(): a closed form takes no steps, so that there is no trace. Fit with method='newton'."
+    return f"plot.trace(): none of these methods computes y={y!r}. Use y='gap' or y='gradient'."
 
 
 def _heights(history: pd.DataFrame, y: str, best: float) -> Any:
