@@ -136,7 +136,7 @@ def _definite(matrix: Tensor, unit: Tensor, cov_type: str) -> tuple[Tensor, str]
     return symmetric(repaired), f", {bad} negative eigenvalue{'s' if bad > 1 else ''} set to zero"
 
 
-def not_available(params: int, cov_type: str, use_t: bool) -> Covariance:
-    """Return a covariance of NaN, for a point that is not a maximum."""
+def not_available(params: int, cov_type: str, use_t: bool, why: str = "") -> Covariance:
+    """Return a covariance of NaN, for a point that is not a maximum, or for another reason."""
     matrix = torch.full((params, params), torch.nan, dtype=torch.float64, device="cpu")
-    return Covariance(cov_type, matrix, use_t, {}, "not computed: this point is not a maximum")
+    return Covariance(cov_type, matrix, use_t, {}, why or "not computed: this point is not a maximum")

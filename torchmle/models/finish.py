@@ -13,6 +13,7 @@ from ..loglik.objective import Objective
 from ..optim.base import OptimResult, Status
 from ..params.map import ParamMap
 from ..results.fit import Fit
+from .constrained import Outcome
 from .separated import describe
 
 if TYPE_CHECKING:
@@ -35,10 +36,15 @@ def finish(
     engine: str,
     seconds: float,
     wrong: str | None = None,
+    outcome: Outcome | None = None,
 ) -> tuple[Fit, Tensor | None]:
-    """Return the fit with its verdict, and the bread where the point is a maximum."""
+    """Return the fit with its verdict, and the bread where the point is a maximum.
+
+    Under constraints by functions (``outcome``) directions of separation are not known to be allowed, and none is
+    looked for: a likelihood that rises for ever is no maximum all the same.
+    """
     separation = None
-    if found.status is not Status.INTERRUPTED:
+    if found.status is not Status.INTERRUPTED and outcome is None:
         separation = model.separation(pmap, objective, found)
     said = None
     if separation is not None:
@@ -48,7 +54,12 @@ def finish(
     assert moments.hessian is not None
     assert found.at.hessian is not None
     factor = found.at.factor
-    silent = factor is not None or found.status in (Status.TIME_LIMIT, Status.STOPPED, Status.INTERRUPTED)
+    silent = factor is not None or found.status in (
+        Status.TIME_LIMIT,
+        Status.STOPPED,
+        Status.INTERRUPTED,
+        Status.TRAINED,
+    )
     flat = [] if silent else flat_directions(found.at.hessian, pmap.names, pmap.link_jacobian(found.x))
     weights = model.data.weights
     freq = weights is not None and weights.kind == "freq_weights"
@@ -72,5 +83,8 @@ def finish(
         separation=separation,
         units=0.0 if objective.rows == model.nobs else float(objective.rows),
     )
-    bread = inverse_spd(factor) if fit.converged and factor is not None else None
+    if outcome is not None:
+        fit = outcome.reported(fit, weights is not None and weights.kind == "sampling_weights")
+    given = fit.converged and factor is not None and not fit.withheld
+    bread = inverse_spd(factor) if given and factor is not None else None
     return fit, bread

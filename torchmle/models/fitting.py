@@ -22,6 +22,7 @@ from ..results.fit import Fit, Record
 from ..results.inference import build_inference, check_inference
 from ..results.results import Results
 from .confidence.fit import run_confident
+from .constrained import Outcome
 from .finish import finish, working_moments
 from .problem import VERDICT, LikelihoodProblem, weight_unit
 from .record import as_asked, make_record
@@ -47,8 +48,6 @@ def run_fit(model: GenericLikelihoodModel, request: FitRequest) -> Results:
         results = run_confident(model, request)
         announce(results, request.disp)
         return results
-    if request.conditions:
-        raise OptionError("Inequalities and equations that are not linear cannot be imposed yet.")
     refuse_unmasked(model)
     refuse_drop(model, request)
     cov_type = default_cov(model, request.cov_type)
@@ -65,6 +64,7 @@ def run_fit(model: GenericLikelihoodModel, request: FitRequest) -> Results:
         time.perf_counter() - begin,
         judged.wrong,
     )
+        judged.outcome,
     again = left_to_fit(model, request, fit)
     if isinstance(again, tuple):
         return as_asked(run_fit(*again), request)
@@ -78,7 +78,10 @@ def run_fit(model: GenericLikelihoodModel, request: FitRequest) -> Results:
 def _prepared(model: GenericLikelihoodModel, request: FitRequest) -> tuple[Search, str]:
     """Return the search, its likelihood checked at the start, and how derivatives are computed."""
     names = param_names(model, request)
-    method = request.method if request.method is not None else default_method(len(names), bool(request.bounds))
+    bounded = bool(request.bounds or request.conditions)
+    method = request.method if request.method is not None else default_method(len(names), bounded, model.data.has_nets)
+    if request.conditions and method != "newton":
+        raise OptionError(f"method={method!r} cannot hold constraints by functions or inequalities; use 'newton'.")
     optimizer = _optimizer(model, method, request)
     raw = not request.general.standardize
     plain = model.make_map(names, "raw" if raw else "scaled" if method == "newton" else "standardised")
@@ -103,6 +106,7 @@ class _Judged:
     found: OptimResult
     wrong: str | None
 
+    outcome: Outcome | None
 
 def _judged(search: Search, engine: str) -> _Judged:
     """Search, and hold the derivatives at the returned point against others."""
@@ -113,16 +117,24 @@ def _judged(search: Search, engine: str) -> _Judged:
         search = replace(search, objective=OpaqueObjective(**search.objective.parts()))
         engine, ended = f"{PLAIN} ({error})", maximise(search)
     objective, pmap, found, wrong = search.objective, ended.map, ended.result, None
+    if ended.outcome is not None and isinstance(search.objective, LiftedObjective):
+        plain = OpaqueObjective(**search.objective.parts())
+        if disagreement(working_moments(ended.result), plain, ended.map.working(ended.result.x)) > tolerance(
+            plain.dtype
+        ):
+            search, engine = replace(search, objective=plain), f"{PLAIN} (lifted derivatives differ at the maximum)"
+            ended = maximise(search)
     try:
-        if isinstance(objective, LiftedObjective):
+        if isinstance(objective, LiftedObjective) and ended.outcome is None:
             objective, engine, found = _verified(objective, engine, pmap, found, search.tol)
         if found.status is Status.CONVERGED:
+        found = trained(search.model, pmap, objective, found, search.tol) if ended.outcome is None else found
             wrong = audit_at(search.model, objective, pmap, found.x)
     except KeyboardInterrupt:  # what it costs is the check, not the point
         found = replace(found, status=Status.INTERRUPTED)
     if wrong is not None:
         found = replace(found, status=Status.WRONG_DERIVATIVES)
-    return _Judged(ended.start, pmap, objective, engine, found, wrong)
+    return _Judged(ended.start, pmap, objective, engine, found, wrong, ended.outcome)
 
 
 def _reported(

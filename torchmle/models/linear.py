@@ -111,7 +111,7 @@ class OLS(LinearPredictorModel):
 
     def _fit(self, request: FitRequest) -> Results:
         constant_sigma = list(self.data.designs.values())[1].terms == ("Intercept",)
-        if request.method is None and constant_sigma:
+        if request.method is None and constant_sigma and not (self.nets or request.conditions):
             return self._closed_form(request)
         return run_fit(self, request)
 

@@ -14,6 +14,7 @@ from torch import Tensor
 
 from ..errors import LikelihoodError, OptionError
 from ..loglik.objective import Objective
+from ..optim.augmented import maximise_under
 from ..optim.base import Observer, Optimizer, OptimResult, Options, State, Status, TraceRow, minimise
 from ..optim.bounded import Bounded, Limits
 from ..optim.registry import make_optimizer
@@ -22,6 +23,8 @@ from ..params.constraints import constrain
 from ..params.map import ParamMap
 from ..progress import ProgressLine
 from .checkpoint import Point, open_checkpoint
+from .constrained import Outcome, along
+from .imposed import Imposed, impose
 from .problem import VERDICT, LikelihoodProblem, weight_unit
 from .request import FitRequest
 from .start import audit_at, finite_start, refine_on_sample
@@ -44,6 +47,7 @@ class Search:
     ----------
     plain : the map without constraints; ``map`` has them.
     given : whether the user or the model gave the start.
+    imposed : the constraints that are functions of the parameters, if there are any.
     """
 
     model: GenericLikelihoodModel
@@ -54,6 +58,7 @@ class Search:
     request: FitRequest
     start: Tensor
     given: bool
+    imposed: Imposed | None = None
 
     @property
     def tol(self) -> float:
@@ -67,18 +72,23 @@ class Search:
 
 @dataclass(frozen=True)
 class Found:
-    """Hold the start in gamma, the map (bounds that bind included) and the result."""
+    """Hold the start in gamma, the map (bounds that bind included) and the result.
+
+    ``outcome`` is how a search under constraints by functions ended; the map then is that along them.
+    """
 
     start: Tensor
     map: ParamMap
     result: OptimResult
+    outcome: Outcome | None = None
 
 
 def maximise(search: Search) -> Found:
     """Run the method from the start, or from the estimate on a sample where nobody gave a start."""
     gamma, problem = search.start, search.problem()
     bounds = read_bounds(search.map, search.request.bounds or {})
-    limits = _limits(search, bounds)
+    conditions = search.request.conditions
+    limits = None if conditions else _limits(search, bounds)
     if limits is not None:
         gamma = _inside(search, limits, gamma)
     elif not search.given:
@@ -91,6 +101,8 @@ def maximise(search: Search) -> Found:
     wrong = audit_at(search.model, search.objective, search.map, gamma)
     if wrong is not None:
         raise LikelihoodError(wrong)
+    if conditions:
+        search = replace(search, imposed=impose(search.model, search.map, conditions, bounds, gamma))
     with _Watch(search) as watch:
         return _from_several(search, limits, gamma, watch)
 
@@ -98,6 +110,8 @@ def maximise(search: Search) -> Found:
 def _run(search: Search, limits: Limits | None, gamma: Tensor, watch: Observer, left: float | None) -> Found:
     """Run the method once."""
     options = replace(search.optimizer.options, time_limit=left)
+    if search.imposed is not None:
+        return _under(search, search.imposed, options, gamma, watch)
     optimizer = copy.copy(search.optimizer) if limits is None else Bounded(options, limits)
     optimizer.options = options
     request = search.request
@@ -116,6 +130,25 @@ def _run(search: Search, limits: Limits | None, gamma: Tensor, watch: Observer, 
         return _on_bounds(search, limits, gamma, result)
     except KeyboardInterrupt:  # what it costs is the verdict, not the point
         return Found(gamma, search.map, replace(result, status=Status.INTERRUPTED))
+
+
+def _under(search: Search, imposed: Imposed, options: Options, gamma: Tensor, watch: Observer) -> Found:
+    """Run the search under constraints, and go over to the map along them."""
+    request = search.request
+    under = maximise_under(
+        search.problem(),
+        imposed,
+        gamma,
+        options,
+        verdict_tol=search.tol,
+        callback=request.callback,
+        observer=watch,
+        maxfun=request.maxfun,
+    )
+    if under.end is None:
+        return Found(gamma, search.map, under.result)
+    pmap, result = along(search.map, under.end, under.result)
+    return Found(gamma, pmap, result, Outcome(imposed, under.end, result.status))
 
 
 def _from_several(search: Search, limits: Limits | None, gamma: Tensor, watch: _Watch) -> Found:
@@ -202,6 +235,7 @@ class _Watch:
         self.line = ProgressLine(search.request.progress)
         self.checkpoint = open_checkpoint(search.request.checkpoint, name, search.optimizer.name)
         self.map, self.settled = search.map, False
+        self.latest = search.imposed is not None  # the later, the nearer to the constraints
         self.best: Point | None = None
         self.text: Callable[[TraceRow], str] = lambda row: (
             f"{name} ({search.optimizer.name}): iteration {row.iteration}, log-likelihood {row.llf:.6f}, "
@@ -212,8 +246,9 @@ class _Watch:
         return self
 
     def __call__(self, row: TraceRow, state: State) -> None:
-        if not self.settled and (self.best is None or -state.at.value >= self.best.llf):
-            self.best = Point(self.map, state.x, -state.at.value, row.iteration)
+        if not self.settled and (self.best is None or self.latest or -state.at.value >= self.best.llf):
+            llf = -state.at.value if state.at.llf is None else state.at.llf
+            self.best = Point(self.map, state.x, llf, row.iteration)
         self.line.show(self.text(row))
         if self.checkpoint is not None and self.best is not None:
             self.checkpoint.keep(self.best)

@@ -200,7 +200,7 @@ def minimise(
     driven = drive(
         optimizer.init(problem, x, problem.evaluate(x, optimizer.order)),
         lambda state: optimizer.step(problem, state),
-        _trace,
+        trace_row,
         Limits(maxiter, optimizer.options.time_limit, lambda: maxfun is not None and problem.evaluations >= maxfun),
         better=_better,
         callback=callback,
@@ -249,6 +249,8 @@ def _better(state: State, best: State) -> bool:
     return math.isfinite(state.at.value) and state.at.value <= best.at.value
 
 
-def _trace(iteration: int, state: State, seconds: float) -> TraceRow:
+def trace_row(iteration: int, state: State, seconds: float) -> TraceRow:
+    """Return the line of the trace for a state."""
     gradient = float(state.at.gradient.abs().max()) if state.at.gradient is not None else math.nan
-    return TraceRow(iteration, -state.at.value, gradient, state.decrement, state.step, seconds)
+    llf = -state.at.value if state.at.llf is None else state.at.llf
+    return TraceRow(iteration, llf, gradient, state.decrement, state.step, seconds)

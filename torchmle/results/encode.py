@@ -31,7 +31,7 @@ from ..loglik.leastsquares import Solution
 from ..loglik.separation import Separation
 from ..optim.base import Status, TraceRow
 from ..params.map import ParamMap
-from .fit import Fit, Inference, Record
+from .fit import Fit, Inference, Record, Restriction
 from .pandas_parts import column_to_plain, index_to_plain, plain_to_column, plain_to_index
 from .safety import ConstraintTest, Safety
 
@@ -44,6 +44,7 @@ DATACLASSES: Mapping[str, type[Any]] = {
         *(Draws, Nest, ParamMap, Fit, Inference, Covariance, TraceRow, Separation, Solution, Record),
         *(Safety, ConstraintTest),
     )
+        *(Restriction,),
 }
 """What a file may hold; fields of these classes are stored by name, so that new fields with a default just work."""
 

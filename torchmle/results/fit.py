@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field, fields
 from typing import TYPE_CHECKING, Any, Protocol
@@ -162,6 +163,28 @@ class Record:
 
 
 @dataclass(frozen=True)
+class Restriction:
+    """Hold what a fit found of one constraint: a function of the parameters that is zero, or at least zero.
+
+    ``multiplier`` times a small number is what the log-likelihood falls by if the function is to be that number;
+    ``error`` is its standard error, NaN where that is not known.
+    """
+
+    name: str
+    kind: str
+    value: float
+    multiplier: float
+    error: float
+    active: bool
+
+    @property
+    def sentence(self) -> str:
+        """Return what a summary says of it."""
+        error = "" if math.isnan(self.error) else f" (std err {self.error:.4g})"
+        return f"{self.name} binds with the multiplier {self.multiplier:.4g}{error}"
+
+
+@dataclass(frozen=True)
 class Fit:
     """Hold the returned point in gamma with the log-likelihood there, and the verdict.
 
@@ -175,6 +198,9 @@ class Fit:
     notes : sentences for the summary.
     separation : the rows that are predicted perfectly, and the columns that do it, if any.
     units : how many observations there are where one has several rows (the choices of a person), else 0.
+    restrictions : the constraints that are functions of the parameters. With them ``map`` is that of the plane that
+        touches them at the estimate.
+    withheld : why there are no standard errors although the point is a maximum; empty where there are.
     safety : the verdict on constraints that must be true with confidence, if there were any.
     """
 
@@ -198,6 +224,8 @@ class Fit:
     notes: Sequence[str] = ()
     separation: Separation | None = None
     units: float = 0.0
+    restrictions: tuple[Restriction, ...] = ()
+    withheld: str = ""
     safety: Safety | None = None
 
     @property

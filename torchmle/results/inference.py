@@ -46,8 +46,13 @@ def build_inference(
     if use_t is not None and not isinstance(use_t, (bool, np.bool_)):
         raise OptionError(f"use_t={use_t!r} must be True, False or None.")
     with_t = (default_t and name == "nonrobust") if use_t is None else bool(use_t)
-    if bread is None:
-        return Inference(not_available(len(fit.gamma), name, with_t), None, default_t, fit.free)
+    way, _ = net_option(model, cov_type, cov_kwds)
+    inverse, free, weights = bread, len(fit.gamma), weights_of(model) if model.data.has_nets else []
+    if weights:
+        way = chosen(way, fit)
+        inverse, free = _with_nets(fit, bread, way, weights)
+    if inverse is None:
+        return Inference(not_available(len(fit.gamma), name, with_t, fit.withheld), None, default_t, fit.free)
     known = model.expectation()
     parts = Ingredients(
         bread=bread,
@@ -73,6 +78,14 @@ def comparable(model: ModelView, pmap: ParamMap, gamma: Tensor, scores: Tensor) 
 
     Constants and natural parameters are left out, as Andrews (1991, section 6) advises for the intercept. Under
     constraints and transforms, scores of the free parameters stand for all.
+def _with_nets(fit: Fit, bread: Tensor | None, way: str, weights: list[int]) -> tuple[Tensor | None, int]:
+    """Return the bread of a model with modules, and how many parameters it counts as estimated."""
+    if way != "given":
+        return bread, len(fit.gamma)
+    known = (fit.converged or fit.status is Status.TRAINED) and not fit.withheld
+    return (given_bread(fit, weights) if known else None) or (None, len(fit.gamma))
+
+
     """
     if not pmap.is_scaling:
         return scores @ pmap.working_jacobian(gamma)

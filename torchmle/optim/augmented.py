@@ -1,0 +1,212 @@
+"""Maximise under equations and inequalities in any smooth functions: an augmented Lagrangian, polished at the end."""
+
+from __future__ import annotations
+
+import math
+import time
+from dataclasses import dataclass, replace
+from typing import Any
+
+import torch
+from torch import Tensor
+
+from .base import Callback, Evaluation, Observer, OptimResult, Options, Problem, State, judge, trace_row
+from .loop import Limits, drive
+from .newton import Newton
+from .status import Status
+from .surface import Augmented, Constraints, Surface
+from .tangent import FEASIBLE, Stationary, polish, stationary, typical_curvature
+
+PENALTY, FASTER = 10.0, 10.0
+"""First penalty in units of a typical curvature, and its growth where constraints are not met faster."""
+
+FASTEST = 1e12
+"""Penalty beyond which no further one makes a difference."""
+
+ROUNDS, ENOUGH = 40, 6
+"""Times that multipliers or penalties are changed, at most, and after which constraints that hold need no more."""
+
+STATIONARY = 1e-3
+"""Slope of the violation, relative to it and to the gradients of the constraints, at which it cannot be made less."""
+
+
+@dataclass(frozen=True)
+class Round:
+    """Hold where the method stands: the inner search, the penalty, and how well the last round met the constraints."""
+
+    inner: State
+    problem: Augmented
+    penalty: float
+    units: Tensor
+    violation: float = math.inf
+    first: float = math.inf
+    count: int = 0
+
+
+@dataclass(frozen=True)
+class Under:
+    """Hold the end of a search under constraints.
+
+    Attributes
+    ----------
+    result : point, the function as it is, status and trace.
+    end : the point with its active constraints and multipliers; None where something is not finite there.
+    """
+
+    result: OptimResult
+    end: Stationary | None
+
+
+class AugmentedLagrangian:
+    """Take Newton steps on the augmented Lagrangian, and change multipliers and penalties where these come to rest.
+
+    Algorithm 17.4 of Nocedal and Wright (2006). After each round the point is polished by Newton's method on the
+    conditions of Karush, Kuhn and Tucker with the active constraints that the multipliers imply, and if that leads
+    to a maximum the method has found it.
+    """
+
+    def __init__(self, problem: Problem, constraints: Constraints, options: Options, verdict_tol: float) -> None:
+        self.problem, self.constraints, self.options, self.tol = problem, constraints, options, verdict_tol
+
+    def init(self, x: Tensor) -> State:
+        """Begin without multipliers."""
+        surface = self.constraints.at(x)
+        units = _sizes(surface, torch.zeros_like(surface.values))
+        problem = self._augmented(x, torch.zeros_like(surface.values), PENALTY, units)
+        return self._begun(x, Round(State(x, Evaluation(math.nan)), problem, PENALTY, units))
+
+    def step(self, state: State) -> State:
+        """Take one Newton step, or end the round."""
+        stage: Round = state.memory
+        inner = stage.inner
+        if inner.status is None:
+            inner = self._newton(stage.count).step(stage.problem, inner)
+        stage = replace(stage, inner=inner)
+        if inner.status is None:
+            return replace(inner, memory=stage)
+        return self._ended(stage)
+
+    def _newton(self, count: int) -> Newton:
+        """Return the inner method, the more exact the later."""
+        return Newton(replace(self.options, tol=max(self.options.tol, 10.0 ** (-2 - 2 * count))))
+
+    def _augmented(self, x: Tensor, multipliers: Tensor, penalty: float, units: Tensor) -> Augmented:
+        curvature = typical_curvature(self.problem.evaluate(x, 2))
+        return Augmented(self.problem, self.constraints, multipliers, penalty * curvature / units.square())
+
+    def _begun(self, x: Tensor, stage: Round) -> State:
+        """Return the state at the start of a round."""
+        inner = self._newton(stage.count).init(stage.problem, x, stage.problem.evaluate(x, 2))
+        return replace(inner, status=None, memory=replace(stage, inner=inner))
+
+    def _ended(self, stage: Round) -> State:
+        """Return the polished point if it is a maximum, else the start of the next round."""
+        x = stage.inner.x
+        surface = self.constraints.at(x)
+        implied = stage.problem.implied(surface)
+        units = _sizes(surface, stage.units)
+        short = (stage.problem.multipliers - implied).abs() / stage.problem.penalties / units
+        violation = float(short.max()) if len(short) else 0.0
+        found = polish(self.problem, self.constraints, x, implied, units, self.tol)
+        if found is not None:
+            return State(found.x, found.tangent, Status.CONVERGED, found.decrement, 1.0, found)
+        better = violation <= 0.25 * stage.violation
+        penalty = stage.penalty if better else stage.penalty * FASTER
+        after = replace(
+            stage,
+            penalty=penalty,
+            units=units,
+            violation=min(violation, stage.violation),
+            count=stage.count + 1,
+            first=stage.first if math.isfinite(stage.first) else violation,
+        )
+        met = violation <= FEASIBLE * (1 + float(x.abs().max())) and after.count > ENOUGH
+        if met or after.count >= ROUNDS or penalty > FASTEST:
+            return self._given_up(after, x, implied)
+        multipliers = implied if better else stage.problem.multipliers
+        return self._begun(x, replace(after, problem=self._augmented(x, multipliers, penalty, units)))
+
+    def _given_up(self, stage: Round, x: Tensor, implied: Tensor) -> State:
+        """Return the point with the reason why it is no maximum under the constraints."""
+        active = self.constraints.equal | (implied > 0)
+        end = stationary(self.problem, self.constraints, x, active, implied, stage.units)
+        if end is None:
+            return replace(stage.inner, status=Status.NOT_FINITE, step=math.nan, memory=None)
+        status, decrement = self._verdict(stage, end)
+        return State(x, end.at, status, decrement, math.nan, end)
+
+    def _verdict(self, stage: Round, end: Stationary) -> tuple[Status, float]:
+        gaps = end.gaps
+        if float(gaps.max()) > 100 * FEASIBLE * end.size:
+            pull = end.surface.values / stage.units
+            wrong = torch.where(self.constraints.equal, pull, pull.clamp(max=0.0))
+            slope = (end.surface.jacobian / stage.units[:, None]).mT @ wrong
+            vanishing = stage.violation < 1e-3 * stage.first
+            if vanishing:
+                return Status.DEPENDENT, math.inf
+            still = float(slope.norm()) <= STATIONARY * float(wrong.norm())
+            return (Status.INFEASIBLE if still else Status.STALLED), math.inf
+        if any(bool(e) and i not in end.used for i, e in enumerate(self.constraints.equal.tolist())):
+            return Status.DEPENDENT, math.inf
+        return judge(end.tangent, Status.STALLED, self.tol, self.problem.rows)
+
+
+def _sizes(surface: Surface, before: Tensor) -> Tensor:
+    """Return the largest gradients of the constraints so far; one where there was none."""
+    sizes = torch.maximum(surface.jacobian.norm(dim=1), torch.where(before == 1.0, 0.0, before))
+    return torch.where(sizes > 0, sizes, torch.ones_like(sizes))
+
+
+def maximise_under(
+    problem: Problem,
+    constraints: Constraints,
+    x: Tensor,
+    options: Options,
+    *,
+    verdict_tol: float,
+    callback: Callback | None = None,
+    observer: Observer | None = None,
+    maxfun: int | None = None,
+) -> Under:
+    """Search from x, which need not satisfy the constraints, and judge the point that is returned.
+
+    It is a maximum when the constraints hold, multipliers of inequalities are not negative, the gradient along the
+    active constraints, scaled by the Hessian of the Lagrangian there, is at most ``verdict_tol``, and that Hessian is
+    positive definite.
+    """
+    begin = time.perf_counter()
+    method = AugmentedLagrangian(problem, constraints, options, verdict_tol)
+    maxiter = Newton.default_maxiter if options.maxiter is None else options.maxiter
+    driven = drive(
+        method.init(x),
+        method.step,
+        trace_row,
+        Limits(maxiter, options.time_limit, lambda: maxfun is not None and problem.evaluations >= maxfun),
+        better=lambda state, best: math.isfinite(state.at.value),
+        callback=callback,
+        observer=observer,
+        begin=begin,
+    )
+    state = driven.state
+    end = state.memory if isinstance(state.memory, Stationary) else _as_it_is(problem, constraints, state)
+    at = problem.evaluate(state.x, 2) if end is None else end.at
+    status = state.status or Status.MAXITER
+    if end is not None and status in (Status.MAXITER, Status.TIME_LIMIT) and _holds(end, verdict_tol):
+        status = Status.CONVERGED
+    decrement = end.decrement if status is Status.CONVERGED and end is not None else state.decrement
+    seconds = time.perf_counter() - begin
+    return Under(OptimResult(state.x, at, status, decrement, driven.steps, tuple(driven.trace), seconds), end)
+
+
+def _as_it_is(problem: Problem, constraints: Constraints, state: State) -> Stationary | None:
+    """Return a point that a limit or an interrupt left, with the active constraints that its multipliers imply."""
+    stage: Any = state.memory
+    implied = stage.problem.implied(constraints.at(state.x))
+    return stationary(problem, constraints, state.x, constraints.equal | (implied > 0), implied, stage.units)
+
+
+def _holds(end: Stationary, tol: float) -> bool:
+    """Return whether a point that a limit left is the maximum all the same."""
+    if end.Z.shape[1] and end.tangent.factor is None:
+        return False
+    return end.settled(tol) and end.revised(tol) is None
