@@ -11,10 +11,12 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import pandas as pd
+import torch
 from torch import Tensor
 
 from ..errors import DataError, OptionError, TorchmleWarning, warn
 from ..files import writable_path, write_atomically
+from ..optim.snapshots import Snapshot, read_bytes, snapshot_of, to_bytes
 from ..params.map import ParamMap
 from ..results.results import Results
 from ..results.store import is_results, read
@@ -26,7 +28,12 @@ if TYPE_CHECKING:
 EVERY = 1.0
 """Seconds between two writes."""
 
+SHARE = 20
+"""How many times its own duration lies between two writes."""
+
 HEAD = b"torchmle checkpoint 1\n"
+KIND = b"torchmle training "
+TRAINING = KIND + b"1\n"
 
 
 @dataclass(frozen=True)
@@ -40,18 +47,38 @@ class Point:
 
 
 @dataclass
-class Checkpoint:
-    """Write the best point so far to a file, at most once a second."""
+class _File:
+    """Write to a file at most once a second, and less often what takes long."""
 
     path: Path
     model: str
-    method: str
-    last: float = field(default=-1e9)
+    due: float = field(default=-1e9)
     failed: bool = False
 
+    def write(self, head: bytes, body: list[bytes]) -> None:
+        """Write a body behind its checksum; a full disk does not end the fit."""
+        begin, digest = time.monotonic(), hashlib.sha256()
+        for piece in body:
+            digest.update(piece)
+        try:
+            write_atomically(self.path, [head, digest.hexdigest().encode() + b"\n", *body])
+        except OSError as error:
+            if not self.failed:
+                warn(f"The checkpoint cannot be written ({error}). The fit goes on without it.", TorchmleWarning)
+            self.failed = True
+        now = time.monotonic()
+        self.due = now + max(EVERY, SHARE * (now - begin))
+
+
+@dataclass
+class Checkpoint(_File):
+    """Write the best point so far to a file."""
+
+    method: str = ""
+
     def keep(self, point: Point, now: bool = False) -> None:
-        """Write a point if the last one is old enough, or if asked to; a full disk does not end the fit."""
-        if not now and time.monotonic() - self.last < EVERY:
+        """Write a point if the last one is old enough, or if asked to."""
+        if not now and time.monotonic() < self.due:
             return
         theta = point.map.theta(point.gamma).tolist()
         content = {
@@ -61,19 +88,27 @@ class Checkpoint:
             "llf": point.llf.hex(),
             "iteration": point.iteration,
         }
-        body = json.dumps(content).encode()
-        self.last = time.monotonic()
-        try:
-            write_atomically(self.path, HEAD + hashlib.sha256(body).hexdigest().encode() + b"\n" + body)
-        except OSError as error:
-            if not self.failed:
-                warn(f"The checkpoint cannot be written ({error}). The fit goes on without it.", TorchmleWarning)
-            self.failed = True
+        self.write(HEAD, [json.dumps(content).encode()])
+
+
+@dataclass
+class TrainingCheckpoint(_File):
+    """Write where a training run stands to a file."""
+
+    def keep(self, snapshot: Snapshot, now: bool = False) -> None:
+        """Write a snapshot if the last one is old enough, or if asked to."""
+        if now or time.monotonic() >= self.due:
+            self.write(TRAINING, to_bytes({"model": self.model, **snapshot.tree()}))
 
 
 def open_checkpoint(path: str | os.PathLike[str] | None, model: str, method: str) -> Checkpoint | None:
     """Return the checkpoint of a fit, or None if nobody asked for one."""
-    return None if path is None else Checkpoint(writable_path(path, "checkpoint"), model, method)
+    return None if path is None else Checkpoint(writable_path(path, "checkpoint"), model, method=method)
+
+
+def open_training(path: str | os.PathLike[str] | None, model: str) -> TrainingCheckpoint | None:
+    """Return the checkpoint of a training run, or None if nobody asked for one."""
+    return None if path is None else TrainingCheckpoint(writable_path(path, "checkpoint"), model)
 
 
 def read_checkpoint(path: Path) -> pd.Series:
@@ -84,12 +119,51 @@ def read_checkpoint(path: Path) -> pd.Series:
     DataError
         If the file is damaged.
     """
-    head, _, rest = path.read_bytes().partition(b"\n")
-    digest, _, body = rest.partition(b"\n")
-    if head + b"\n" != HEAD or hashlib.sha256(body).hexdigest().encode() != digest:
-        raise DataError(f"The checkpoint {str(path)!r} is damaged: its checksum does not fit. Start the fit anew.")
-    content: dict[str, Any] = json.loads(body)
+    content: dict[str, Any] = json.loads(bytes(_body(path, HEAD)))
     return pd.Series({name: float.fromhex(value) for name, value in content["params"].items()})
+
+
+def read_training(path: Path, model: str, device: torch.device) -> Snapshot:
+    """Return where a training run stood when a checkpoint was written; its tensors go to ``device``.
+
+    Raises
+    ------
+    DataError
+        If the file is damaged, or of another version.
+    OptionError
+        If it is of another model.
+    """
+    tree = read_bytes(_body(path, TRAINING), device)
+    other = tree.pop("model", None)
+    if other != model:
+        raise OptionError(f"resume={str(path)!r} is the checkpoint of a {other}; this is a {model}.")
+    return snapshot_of(tree)
+
+
+def _body(path: Path, wanted: bytes) -> memoryview:
+    """Return what is behind the checksum of a file."""
+    content = path.read_bytes()
+    if content.startswith(KIND) and not content.startswith(wanted):
+        raise DataError(f"The checkpoint {str(path)!r} was written by another version of torchmle, or is damaged.")
+    start = len(wanted) + 65
+    digest = hashlib.sha256(memoryview(content)[start:]).hexdigest().encode() + b"\n"
+    if content[: len(wanted)] != wanted or content[len(wanted) : start] != digest:
+        raise DataError(f"The checkpoint {str(path)!r} is damaged: its checksum does not fit. Start the fit anew.")
+    return memoryview(content)[start:]
+
+
+def resumed_training(request: FitRequest, model: str, device: torch.device) -> Snapshot | None:
+    """Return where to go on if ``resume`` is the checkpoint of a training run, else None: see :func:`resumed`."""
+    if not isinstance(request.resume, (str, os.PathLike)):
+        return None
+    path = Path(request.resume)
+    return read_training(path, model, device) if path.is_file() and _begins(path, KIND) else None
+
+
+def _begins(path: Path, head: bytes) -> bool:
+    """Return whether a file begins with some bytes."""
+    with path.open("rb") as file:
+        return file.read(len(head)) == head
 
 
 def resumed(request: FitRequest, model: GenericLikelihoodModel) -> pd.Series | None:
@@ -110,8 +184,13 @@ def resumed(request: FitRequest, model: GenericLikelihoodModel) -> pd.Series | N
         if request.checkpoint is not None and Path(request.checkpoint) == path:
             return None
         raise OptionError(f"resume={str(source)!r}: there is no such file.")
-    if path.read_bytes()[: len(HEAD)] == HEAD:
+    if _begins(path, HEAD):
         return read_checkpoint(path)
+    if _begins(path, KIND):
+        raise OptionError(
+            f"resume={str(source)!r} is the checkpoint of training by mini-batches, and method={request.method!r} does "
+            "something else. Give the method and the model that it was written by."
+        )
     if is_results(path):
         return pd.Series({name: float.fromhex(value) for name, value in read(path).manifest["params"].items()})
     raise DataError(

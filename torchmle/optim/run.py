@@ -34,6 +34,10 @@ ELEMENTWISE = ("SGD", "Adam", "AdamW", "Adamax", "NAdam", "RAdam", "Adagrad", "A
 """Classes of torch.optim that treat every number by itself, so that all parameters can be one tensor."""
 
 
+Keep = Callable[[Snapshot, bool], None]
+"""Is given snapshots, and whether one is the last."""
+
+
 class _NotFiniteError(Exception):
     """Say in which batch something was not finite."""
 
@@ -55,7 +59,7 @@ class Run:
         trainee: Trainee,
         options: TrainingOptions,
         random: OwnRandom,
-        keep: Callable[[Snapshot], None] | None,
+        keep: Keep | None,
         show: Callable[[str], None] | None,
     ) -> None:
         self.trainee, self.options, self.random, self.keep, self.show = trainee, options, random, keep, show
@@ -234,15 +238,14 @@ class Run:
             if not bool(torch.isfinite(tensor).all()):
                 raise _NotFiniteError(what, place, batch)
 
-    def _snapshot(self) -> None:
+    def _snapshot(self, final: bool = False) -> None:
         """Keep where the run stands; the more it costs, the more rarely."""
         begin = time.perf_counter()
         self.trainee.check_bound()
         self.last = self._taken()
+        self.due = begin + max(EVERY, SHARE * (time.perf_counter() - begin))
         if self.keep is not None:
-            self.keep(self.last)
-        now = time.perf_counter()
-        self.due = now + max(EVERY, SHARE * (now - begin))
+            self.keep(self.last, final)
 
     def _taken(self) -> Snapshot:
         groups = [{k: v for k, v in group.items() if k != "params"} for group in self.optimizer.param_groups]
@@ -277,7 +280,7 @@ class Run:
         """Leave the trainee at the point that is returned, and say how it ended."""
         if self.torn:
             self._restore(self.last)
-        self._snapshot()
+        self._snapshot(final=True)
         best = self.progress.best
         if best is not None:
             self.flat.data.copy_(best.x)

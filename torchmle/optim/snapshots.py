@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 import math
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from dataclasses import asdict, dataclass, fields
 from typing import Any
 
@@ -93,35 +93,31 @@ class Snapshot:
     random: tuple[Tensor, ...]
     trace: tuple[EpochRow, ...]
 
-    def to_bytes(self) -> bytes:
-        """Return the snapshot as bytes that hold numbers and names, and nothing that runs."""
-        tree = {f.name: getattr(self, f.name) for f in fields(self)}
+    def tree(self) -> dict[str, Any]:
+        """Return the snapshot as plain values and tensors."""
+        found = {f.name: getattr(self, f.name) for f in fields(self)}
         best = self.progress.best
         place = {f.name: getattr(self.progress, f.name) for f in fields(Progress) if f.name not in ("best", "status")}
-        tree["progress"] = {
-            **place,
-            "best": None if best is None else {f.name: getattr(best, f.name) for f in fields(Kept)},
+        found["progress"] = place | {
+            "best": None if best is None else {f.name: getattr(best, f.name) for f in fields(Kept)}
         }
-        tree["trace"] = [asdict(row) for row in self.trace]
-        return to_bytes(tree)
+        return found | {"trace": [asdict(row) for row in self.trace]}
 
 
-def from_bytes(body: bytes, device: torch.device) -> Snapshot:
-    """Return the snapshot that :meth:`Snapshot.to_bytes` wrote; what was on an accelerator is put on ``device``.
+def snapshot_of(tree: Mapping[str, Any]) -> Snapshot:
+    """Return the snapshot of which :meth:`Snapshot.tree` is given.
 
     Raises
     ------
     DataError
-        If the bytes hold something else.
+        If it is something else.
     """
     try:
-        tree = read_bytes(body, device)
         place, best = dict(tree["progress"]), tree["progress"]["best"]
         place["best"] = None if best is None else Kept(**best)
-        tree["progress"] = Progress(**place)
-        tree["trace"] = tuple(EpochRow(**row) for row in tree["trace"])
-        return Snapshot(**tree)
-    except (KeyError, TypeError, ValueError, IndexError, AttributeError) as error:
+        rows = tuple(EpochRow(**row) for row in tree["trace"])
+        return Snapshot(**{**tree, "progress": Progress(**place), "trace": rows})
+    except (KeyError, TypeError) as error:
         raise DataError(f"The checkpoint holds no training run that this version can read ({error}).") from error
 
 
@@ -130,46 +126,54 @@ def copied(tree: Tree) -> Tree:
     return mapped(lambda tensor: tensor.detach().clone(), tree)
 
 
-def to_bytes(tree: Tree) -> bytes:
-    """Return plain values and tensors as bytes: the length of a table in JSON, the table, and the numbers behind it."""
-    blocks: list[bytes] = []
-    table = json.dumps(_written(tree, "", blocks)).encode()
-    return len(table).to_bytes(8, "little") + table + b"".join(blocks)
+def to_bytes(tree: Tree) -> list[bytes]:
+    """Return plain values and tensors as bytes: the length of a table in JSON, the table, and the numbers behind it.
+
+    There is nothing in it that runs.
+    """
+    blocks = _Blocks()
+    table = json.dumps(blocks.written(tree, "")).encode()
+    return [len(table).to_bytes(8, "little"), table, *blocks.found]
 
 
-def read_bytes(body: bytes, device: torch.device) -> Any:
-    """Return what :func:`to_bytes` wrote."""
+def read_bytes(body: memoryview, device: torch.device) -> Any:
+    """Return what :func:`to_bytes` wrote; what was on an accelerator is put on ``device``."""
     size = int.from_bytes(body[:8], "little")
-    return _read(json.loads(body[8 : 8 + size]), memoryview(body)[8 + size :], device)
+    return _read(json.loads(bytes(body[8 : 8 + size])), body[8 + size :], device)
 
 
-def _written(value: Any, name: str, blocks: list[bytes]) -> Any:
-    if value is None or isinstance(value, (bool, int, str)):
-        return value
-    if isinstance(value, float):
-        return {"float": value.hex()}
-    if isinstance(value, Tensor):
-        numbers = value.detach().cpu().contiguous().reshape(-1).view(torch.uint8).numpy().tobytes()
-        begin = sum(map(len, blocks))
-        blocks.append(numbers)
-        return {
-            "tensor": [
-                str(value.dtype).removeprefix("torch."),
-                list(value.shape),
-                begin,
-                len(numbers),
-                value.device.type,
-            ]
-        }
-    if isinstance(value, Mapping):
-        return {"dict": [[key, _written(part, f"{name}.{key}", blocks)] for key, part in value.items()]}
-    if isinstance(value, tuple):
-        return {"tuple": [_written(part, name, blocks) for part in value]}
-    if isinstance(value, Sequence):
-        return [_written(part, name, blocks) for part in value]
-    if isinstance(value, np.generic):
-        return _written(value.item(), name, blocks)
-    raise OptionError(f"A checkpoint cannot hold {name.lstrip('.')}, which is {type(value).__name__}.")
+class _Blocks:
+    """Hold the numbers of tensors as they come."""
+
+    def __init__(self) -> None:
+        self.found: list[bytes] = []
+        self.size = 0
+
+    def written(self, value: Any, name: str) -> Any:
+        """Return a value as JSON has it, its tensors by their place among the blocks."""
+        if value is None or isinstance(value, (bool, int, str)):
+            return value
+        if isinstance(value, float):
+            return {"float": value.hex()}
+        if isinstance(value, Tensor):
+            return {"tensor": self.added(value)}
+        if isinstance(value, Mapping):
+            return {"dict": [[key, self.written(part, f"{name}.{key}")] for key, part in value.items()]}
+        if isinstance(value, tuple):
+            return {"tuple": [self.written(part, name) for part in value]}
+        if isinstance(value, list):
+            return [self.written(part, name) for part in value]
+        if isinstance(value, np.generic):
+            return self.written(value.item(), name)
+        raise OptionError(f"A checkpoint cannot hold {name.lstrip('.')}, which is {type(value).__name__}.")
+
+    def added(self, tensor: Tensor) -> list[Any]:
+        """Keep the numbers of a tensor; return its dtype, shape, place, size and kind of device."""
+        block = tensor.detach().cpu().contiguous().reshape(-1).view(torch.uint8).numpy().tobytes()
+        self.found.append(block)
+        self.size += len(block)
+        kind = str(tensor.dtype).removeprefix("torch.")
+        return [kind, list(tensor.shape), self.size - len(block), len(block), tensor.device.type]
 
 
 def _read(value: Any, blocks: memoryview, device: torch.device) -> Any:
@@ -185,7 +189,8 @@ def _read(value: Any, blocks: memoryview, device: torch.device) -> Any:
     if kind == "tuple":
         return tuple(_read(part, blocks, device) for part in content)
     name, shape, begin, size, place = content
-    numbers = torch.frombuffer(bytearray(blocks[begin : begin + size]), dtype=torch.uint8) if size else torch.empty(0)
-    dtype = getattr(torch, name)
-    found = (numbers.view(dtype) if size else numbers.to(dtype)).reshape(shape)
+    dtype: torch.dtype = getattr(torch, name)
+    found = torch.empty(shape, dtype=dtype, device="cpu")
+    if size:
+        found = torch.frombuffer(bytearray(blocks[begin : begin + size]), dtype=dtype).reshape(shape)
     return found if place == "cpu" else found.to(device)

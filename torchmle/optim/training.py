@@ -14,7 +14,7 @@ from ..loglik.batches import Batch
 from ..loglik.randomness import OwnRandom
 from .checks import check_positive, check_whole
 from .loop import Limits, drive
-from .run import Run
+from .run import Keep, Run
 from .snapshots import EpochRow, Snapshot
 from .status import Status
 
@@ -168,7 +168,7 @@ def train(
     options: TrainingOptions,
     *,
     resume: Snapshot | None = None,
-    keep: Callable[[Snapshot], None] | None = None,
+    keep: Keep | None = None,
     show: Callable[[str], None] | None = None,
     callback: Callable[[EpochRow], Any] | None = None,
 ) -> Trained:
@@ -179,7 +179,7 @@ def train(
     trainee : what is trained.
     options : how.
     resume : where an earlier run stood; the run is then the same, bit for bit on a CPU, as one that never stopped.
-    keep : is given a snapshot at the start, every few moments and at the end.
+    keep : is given a snapshot at the start, every few moments and at the end, and whether it is the last.
     show : is given the text of the progress line.
     callback : is given each line of the trace; True stops the run.
 
