@@ -1,0 +1,1 @@
+"""Set several results side by side, in the formats of papers."""
