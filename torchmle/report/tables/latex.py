@@ -3,14 +3,13 @@
 from __future__ import annotations
 
 import re
-import textwrap
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 
 from ...errors import OptionError
 from ..format import escape_latex, raise_latex
 from .document import Cell, Heading, Line, Run, Table
-from .plain import text, wide
+from .plain import text, wide, wrapped
 
 _PLAIN_NUMBER = re.compile(r"-?\d+(\.\d+)?(e[+-]?\d+)?")
 _LABEL = re.compile(r"[^\s\\{}%#~^$&,]+")
@@ -148,7 +147,7 @@ def _note_rows(table: Table, columns: _Columns, escaped: Callable[[str], str]) -
     """Return the notes as rows, broken to about the width of the table."""
     width = max(60, *(wide(line) for line in text(table).splitlines()[:1]))
     across = 1 + columns.each * table.columns
-    broken = [part for note in table.notes for part in textwrap.wrap(note, width, break_on_hyphens=False)]
+    broken = [part for note in table.notes for part in wrapped(note, width)]
     return [f"\\multicolumn{{{across}}}{{l}}{{\\footnotesize {escaped(part)}}} \\\\" for part in broken]
 
 

@@ -186,8 +186,7 @@ def below_notes(columns: Sequence[Column], style: Style) -> list[str]:
     found = []
     below = _below_note(columns, style)
     if style.stars:
-        said = [f"{mark} p < {level:g}" for mark, level in reversed(list(style.stars.items()))]
-        levels = ", ".join(part.replace(" ", "\N{NO-BREAK SPACE}") for part in said)
+        levels = ", ".join(f"{mark} p < {level:g}" for mark, level in reversed(list(style.stars.items())))
         below = f"{below} {levels}.".strip()
     found += [below] if below else []
     for j, column in enumerate(columns):

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import csv as csv_module
 import io
+import re
 import textwrap
 import unicodedata
 from collections.abc import Sequence
@@ -44,8 +45,14 @@ def text(table: Table) -> str:
     for block in table.blocks:
         out += [single, *body[at : at + len(block)]]
         at += len(block)
-    wrapped = [part for note in table.notes for part in textwrap.wrap(one_line(note), max(total, 60))]
-    return "\n".join([*out, double, *wrapped])
+    return "\n".join([*out, double, *(part for note in table.notes for part in wrapped(note, max(total, 60)))])
+
+
+def wrapped(note: str, width: int) -> list[str]:
+    """Return a note broken into lines; a level of stars stays whole."""
+    space = "\N{NO-BREAK SPACE}"
+    glued = re.sub(r"(\S+) p < (?=0\.)", rf"\1{space}p{space}<{space}", one_line(note))
+    return [line.replace(space, " ") for line in textwrap.wrap(glued, width, break_on_hyphens=False)]
 
 
 def aligned(cells: Sequence[Cell]) -> list[str]:
