@@ -44,6 +44,9 @@ if TYPE_CHECKING:  # what __getattr__ loads, for type checkers
     from .models.choice.ranked import RankOrderedLogit as RankOrderedLogit
     from .models.choice.results import ChoiceResults as ChoiceResults
     from .models.choice.scaled import HeteroskedasticLogit as HeteroskedasticLogit
+    from .models.confidence.claims import confidence as confidence
+    from .models.confidence.claims import measure as measure
+    from .models.confidence.request import SafetyOptions as SafetyOptions
     from .models.count import NegativeBinomial as NegativeBinomial
     from .models.count import Poisson as Poisson
     from .models.function import FunctionModel as FunctionModel
@@ -90,6 +93,8 @@ _HOME = {
     "models.multinomial": ("MNLogit",),
     "models.multinomial_results": ("MNLogitResults",),
     "models.base": ("GenericLikelihoodModel",),
+    "models.confidence.claims": ("confidence", "measure"),
+    "models.confidence.request": ("SafetyOptions",),
     "models.partial": ("module",),
     "models.predictors": ("LinearPredictorModel",),
     "models.function": ("likelihood", "FunctionModel"),

@@ -16,7 +16,7 @@ from typing import TYPE_CHECKING, Any
 from torch import Tensor
 
 from ..errors import OptionError
-from ..inference.delta import FUNCTIONS
+from ..inference.delta import FUNCTIONS, as_text
 from ..inference.expressions import by_word, evaluate, read_expressions
 from ..inference.hypotheses import read_hypotheses
 from ..params.conditions import Condition
@@ -41,9 +41,12 @@ def sort_constraints(model: GenericLikelihoodModel, request: FitRequest) -> FitR
         For what is no constraint, unknown names, and text that cannot be read.
     """
     claims, listed = take_claims(model, request)
+    if not listed and not claims:
+        return request
+    method = "adam" if claims and request.method is None else request.method  # nothing is solved in closed form
+    request = replace(request, constraints=None, claims=claims, method=method)
     if not listed:
-        return replace(request, constraints=None, claims=claims) if claims else request
-    request = replace(request, constraints=None, claims=claims)
+        return request
     pmap = model.make_map(param_names(model, request))
     exact: list[str] = []
     conditions: list[Condition] = []
@@ -98,12 +101,13 @@ def _read_equations(text: str, pmap: ParamMap) -> list[Condition] | None:
         return None
     found = [condition for tree in trees if isinstance(tree, ast.Compare) for condition in _sides(tree, text, names)]
     try:
-        read_hypotheses(text, names)
+        rows = read_hypotheses(text, names).R
     except OptionError:
         for condition in found:
             _ = condition.given(dict.fromkeys(names, 1.0))  # unknown names
         return found
-    return None
+    bent = {*pmap.naturals, *(() if pmap.curve is None else set(range(len(names))) - set(pmap.curve.plain))}
+    return found if any(bool((rows[:, i] != 0).any()) for i in bent) else None
 
 
 def _sides(tree: ast.Compare, text: str, names: Sequence[str]) -> list[Condition]:
@@ -113,7 +117,8 @@ def _sides(tree: ast.Compare, text: str, names: Sequence[str]) -> list[Condition
     for (left, right), op in zip(itertools.pairwise(parts), tree.ops, strict=True):
         first, second = (right, left) if isinstance(op, ast.LtE) else (left, right)
         kind: Any = "equality" if isinstance(op, ast.Eq) else "inequality"
-        out.append(Condition(kind, _difference(first, second, text, names), text, text))
+        name = as_text(ast.Compare(left, [op], [right]), names).replace("==", "=")
+        out.append(Condition(kind, _difference(first, second, text, names), name, text))
     return out
 
 

@@ -27,7 +27,7 @@ if TYPE_CHECKING:
 MOST_NAMES = 20
 """Length up to which a list of texts is taken for names of columns, and not for ids of rows."""
 
-SILENT = ("disp", "progress", "checkpoint", "callback", "resume", "general", "claims")
+SILENT = ("disp", "progress", "checkpoint", "callback", "resume", "general", "claims", "conditions")
 """Arguments that are not repeated as they stand: most of them change no number."""
 
 

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
 from typing import Any
 
@@ -278,11 +278,27 @@ def check_bound(claim: Claim, bound: str) -> None:
             raise OptionError(f"bound='binomial' is for values of 0 and 1; {term.measure.name!r} has others.")
 
 
-def split_level(term: Term, categorical: bool) -> tuple[Any, tuple[tuple[str, Any], ...]]:
-    """Return the level of a categorical response that a ready-made rate speaks of, and the groups."""
-    if not categorical or MEASURES.get(term.measure.name) is not term.measure or term.measure.name not in ONE_LEVEL:
+def check_clustered(held: Confidence) -> None:
+    """Refuse bounds for records that are alone where they come in clusters."""
+    if held.bound != "t":
+        raise OptionError(
+            f"bound={held.bound!r} of {held.name!r} needs independent records, and these come in clusters (groups=). "
+            "Use bound='t', which counts clusters."
+        )
+
+
+def split_level(term: Term, labels: Sequence[Any]) -> tuple[Any, tuple[tuple[str, Any], ...]]:
+    """Return the level that a ready-made rate speaks of, and the groups; of two levels the second is meant.
+
+    Parameters
+    ----------
+    labels : of the levels of a categorical response, or none.
+    """
+    if not labels or MEASURES.get(term.measure.name) is not term.measure or term.measure.name not in ONE_LEVEL:
         return None, term.groups
     levels = [value for name, value in term.groups if name == "level"]
+    if len(labels) == 2 and not levels:
+        return labels[1], term.groups
     if len(levels) != 1:
         raise OptionError(
             f"{term.name} of a categorical response must say which level counts as positive: "

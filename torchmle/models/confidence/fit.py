@@ -51,6 +51,11 @@ def run_confident(model: GenericLikelihoodModel, request: FitRequest) -> Results
     refuse(request)
     refuse_unmasked(model)
     _refuse_weights(model)
+    if model.response == "choice":
+        raise OptionError(
+            f"{model.model_name} takes no constraints with confidence: they are for models with one row a record. "
+            "Hold back persons yourself, and test on them."
+        )
     total, deltas = shares(request.claims, request.delta)
     options, rest = split_safety_options(request.options)
     method = _method(request, rest)

@@ -88,7 +88,7 @@ def within(values: Tensor, bounds: tuple[float, float]) -> Tensor:
 
 def _level_of(part: Any, level: Any) -> int:
     """Return the position of a level of a categorical response."""
-    labels = [str(label) for label in part.levels]
+    labels = [str(label) for label in part.labels]
     if str(level) not in labels:
         raise OptionError(unknown("level of the response", level, labels))
     return labels.index(str(level))
@@ -96,7 +96,11 @@ def _level_of(part: Any, level: Any) -> int:
 
 def observed(part: Any) -> Tensor:
     """Return the (n,) positions of the observed levels of a categorical response, in the order of its levels."""
-    codes = torch.tensor(part.codes, dtype=part.endog.dtype, device=part.endog.device)
+    known = getattr(part, "codes", None)
+    if known is None:  # the response holds positions
+        places: Tensor = part.endog.long()
+        return places
+    codes = torch.tensor(known, dtype=part.endog.dtype, device=part.endog.device)
     found: Tensor = torch.searchsorted(codes, part.endog)
     return found
 

@@ -15,7 +15,7 @@ from ...errors import LikelihoodError, OptionError
 from ...loglik.objective import Objective
 from ...params.map import ParamMap
 from ...workers import derivatives_on
-from .claims import Confidence, Term, split_level
+from .claims import Confidence, Term, check_clustered, split_level
 from .groups import members
 from .limits import Bounded, Sample, bounded
 from .measures import check_response
@@ -54,8 +54,11 @@ class Records:
         self.places = []
         for term in asked.terms:
             check_response(term.measure, model)
-            level, groups = split_level(term, model.response == "categorical")
+            level, groups = split_level(term, getattr(model, "labels", ()) if model.response == "categorical" else ())
             self.places.append(_Place(term, level, members(model.data, groups)))
+        if model.data.groups is not None:
+            for held in asked.claims:
+                check_clustered(held)
         self._predicts = any(term.measure.fn is not None for term in asked.terms)
         self._loses = any(term.measure.fn is None for term in asked.terms)
         if self._loses and not objective.separable:
@@ -155,6 +158,7 @@ class Records:
 def predicted(model: GenericLikelihoodModel, link: Tensor, data: ModelData) -> Tensor:
     """Return the (n,) means, or for a categorical response the (n, J) probabilities in the order of the levels."""
     if model.response == "categorical":
-        found: Tensor = model.probabilities_at(link, data)  # type: ignore[attr-defined]
+        ask = getattr(model, "probabilities_at", None)
+        found: Tensor = model.predict_at(link, data, "prob") if ask is None else ask(link, data)
         return found
     return model.predict_at(link, data, "mean")

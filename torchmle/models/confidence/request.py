@@ -37,7 +37,7 @@ class SafetyOptions:
     safety: float = 0.5
     inflation: float = 2.0
     multiplier: float = 0.5
-    multiplier_lr: float = 0.05
+    multiplier_lr: float = 0.01
 
     def __post_init__(self) -> None:
         for f in fields(self):
@@ -78,8 +78,8 @@ def shares(claims: Sequence[Confidence], delta: float | None) -> tuple[float, tu
     left = total - own
     if left < -1e-12 or (rest and left <= 1e-12):
         raise OptionError(
-            f"The constraints take {own:g} of delta={total:g}, which leaves {max(left, 0):g} for {len(rest)} others. "
-            "Raise delta, or give them less."
+            f"Of delta={total:g} the constraints with a delta of their own take {own:g}, which leaves "
+            f"{max(left, 0.0):g} for the other {len(rest)}. Raise delta, or give them less."
         )
     return total, tuple(left / len(rest) if c.delta is None else c.delta for c in claims)
 

@@ -52,11 +52,12 @@ def take_claims(model: GenericLikelihoodModel, request: FitRequest) -> tuple[tup
 
 def restated(request: FitRequest) -> Any:
     """Return the constraints of a request as they were given, in plain values where that is possible."""
-    if not request.claims:
+    if not request.claims and not request.conditions:
         return request.constraints
     linear = request.constraints
     texts: list[Any] = [linear] if isinstance(linear, str) else list(linear or ())
-    return [*texts, *(_plain(held) for held in request.claims)]
+    written = [c.text if c.text is not None and callable(c.given) else c for c in request.conditions]
+    return [*texts, *dict.fromkeys(written), *(_plain(held) for held in request.claims)]
 
 
 def _plain(held: Confidence) -> Any:
