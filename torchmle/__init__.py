@@ -63,6 +63,7 @@ if TYPE_CHECKING:  # what __getattr__ loads, for type checkers
     from .models.request import FitOptions as FitOptions
     from .params.natural import predictor as predictor
     from .report import plots as plot  # noqa: F401
+    from .report.stargazer import register_stargazer as register_stargazer
     from .report.table import etable as etable
     from .report.table import table as table
     from .report.tables.document import Table as Table
@@ -103,6 +104,7 @@ _HOME = {
     "models.replay": ("replay",),
     "models.request": ("FitOptions",),
     "params.natural": ("predictor",),
+    "report.stargazer": ("register_stargazer",),
     "results.results": ("Results",),
     "results.linear": ("LinearResults",),
     "results.compare": ("compare", "Comparison"),

@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+from typing import Any
+
+import numpy as np
 import torch
 from scipy import special
 from torch import Tensor
@@ -11,6 +14,8 @@ from ..special import nb2_logpmf_log, poisson_logpmf_log
 from .outcomes import Expectation
 from .predictors import LinearPredictorModel
 from .support import require_counts
+
+Array = np.ndarray[Any, np.dtype[np.float64]]
 
 WHOLE = 2.0**53
 """Mean above which float64 does not tell a count from the next; torch's draws turn negative above 2^63."""
@@ -77,6 +82,12 @@ class Poisson(LinearPredictorModel):
         """Return the expected count."""
         return torch.exp(etas[0])
 
+    def distribution(self, *etas: Array) -> Any:
+        """Return the distribution of each row, of scipy.stats."""
+        from scipy import stats
+
+        return stats.poisson(np.exp(etas[0]))
+
 
 class NegativeBinomial(LinearPredictorModel):
     """Fit a negative binomial regression, NB2: ``E(y) = mu = exp(eta)`` and ``Var(y) = mu + alpha mu^2``.
@@ -133,3 +144,9 @@ class NegativeBinomial(LinearPredictorModel):
     def mean(self, *etas: Tensor) -> Tensor:
         """Return the expected count."""
         return torch.exp(etas[0])
+
+    def distribution(self, *etas: Array) -> Any:
+        """Return the distribution of each row, of scipy.stats."""
+        from scipy import stats
+
+        return stats.nbinom(np.exp(-etas[1]), special.expit(-etas[0] - etas[1]))

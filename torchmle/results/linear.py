@@ -20,6 +20,7 @@ from ..linalg import inverse_root, symmetric
 from ..loglik.leastsquares import LeastSquares, Solution, solve
 from ..optim.base import Status
 from ..params.map import ParamMap, uncentring
+from .closed import ClosedForm
 from .fit import Fit
 from .results import Results
 
@@ -28,7 +29,7 @@ NEARLY_COLLINEAR = 1e8
 
 
 @dataclass(frozen=True, eq=False, repr=False)
-class LinearResults(Results):
+class LinearResults(ClosedForm):
     """Hold a closed-form least squares fit; ``scale`` is ``s^2 = ssr / (n - K)``.
 
     The log-likelihood is that of the normal model with sigma at its maximum; AIC and BIC do not count sigma, as in
@@ -47,8 +48,6 @@ class LinearResults(Results):
         *("centered_tss", "uncentered_tss", "k_constant", "eigenvals", "_central", "durbin_watson"),
     )
 
-    solution: Solution | None = None
-
     @cached_property
     def _moments(self) -> tuple[FloatArray, FloatArray, FloatArray]:
         """Return response, residuals and weights of the rows in use."""
@@ -56,12 +55,6 @@ class LinearResults(Results):
         y = data.endog.cpu().double().numpy()
         w = np.ones(len(y)) if data.weights is None else data.weights.values.cpu().double().numpy()
         return y, self.resid.to_numpy(), w
-
-    @property
-    def ssr(self) -> float:
-        """Return the (weighted) sum of squared residuals."""
-        assert self.solution is not None
-        return self.solution.ssr
 
     @cached_property
     def centered_tss(self) -> float:

@@ -13,11 +13,10 @@ from ..data.absent import need_rows
 from ..errors import UndefinedStatisticError
 from ..workers import engine
 from .estimates import within_unit
+from .familiar import Familiar
 from .fit import Document
 from .lean import lean
-from .predicted import Predicted
 from .resampled import Resampled
-from .tested import Tested
 
 if TYPE_CHECKING:
     from ..loglik.identification import Identification
@@ -26,7 +25,7 @@ if TYPE_CHECKING:
 
 
 @dataclass(frozen=True, eq=False, repr=False)
-class Results(Tested, Predicted, Resampled):
+class Results(Familiar, Resampled):
     """Hold a fitted model.
 
     Parameters, errors and tests are pandas objects labelled by the names of the model. Where the returned point is
@@ -141,8 +140,16 @@ class Results(Tested, Predicted, Resampled):
             return identify(self)
 
     def summary(self, alpha: float = 0.05) -> Document:
-        """Return the summary table: prints as text, shows as HTML in a notebook."""
+        """Return the summary table: prints as text, shows as HTML in a notebook.
+
+        Its methods ``as_text``, ``as_html``, ``as_latex``, ``as_markdown`` and ``as_csv`` write it; ``tables`` has its
+        parts.
+        """
         return self.reporter(self, within_unit(alpha))
+
+    def summary2(self, alpha: float = 0.05) -> Document:
+        """Return :meth:`summary`, which statsmodels has in two forms."""
+        return self.summary(alpha)
 
     def __repr__(self) -> str:
         verdict = "converged" if self.converged else f"NOT CONVERGED ({self.fit.status.value})"
