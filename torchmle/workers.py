@@ -55,6 +55,17 @@ def settled_threads() -> Iterator[None]:
             _users.remove(mine)
 
 
+@contextmanager
+def users_threads() -> Iterator[None]:
+    """Give torch the threads of the user's setting again, inside the engine: for work that no workers share."""
+    before = torch.get_num_threads()
+    torch.set_num_threads(getattr(_here, "workers", 0) or before)
+    try:
+        yield
+    finally:
+        torch.set_num_threads(before)
+
+
 def _pool(size: int) -> ThreadPoolExecutor:
     """Return the pool of ``size`` workers, started at first use."""
     with _lock:

@@ -195,7 +195,7 @@ def from_frame(
     designs = {}
     for name, X in matrices.items():
         parts = (name, specs[name].column_names, _tensor(X, options), specs[name])
-        net = isinstance(others.get(name), InputFormula)
+        net = isinstance(formula if name == first else others.get(name), InputFormula)
         designs[name] = input_design(*parts) if net else build_design(*parts, options.collinear)
     name = formulas.response.terms[0]
     return _finish(endog, name, designs, found, rows, options, extras, data, formulas, context)

@@ -37,7 +37,7 @@ def answering(model: GenericLikelihoodModel, endog: Tensor) -> GenericLikelihood
     other.data = replace(model.data, endog=endog)
     if model.ready_made:
         return other
-    own = [name for name in vars(model) if name not in {*_INSTALLED, *model.data.row_data}]
+    own = [name for name in vars(model) if name not in {*_INSTALLED, *model.own_state, *model.data.row_data}]
     if own:
         before, after = _rebuilt(model, model.data, own), _rebuilt(model, other.data, own)
         for name in own:

@@ -25,6 +25,10 @@ class Simulated:
     data: ModelData
     own_inputs: tuple[str, ...] = ()
     """Arguments of the constructor that only this model has, as ``data.given`` names them."""
+    own_state: tuple[str, ...] = ()
+    """Attributes that are the same for any response."""
+    kept_columns: bool = False
+    """Whether the columns of the main formula are what a module takes, as they are."""
 
     def simulate_endog(self, *etas: Tensor, generator: torch.Generator) -> Tensor:
         """Return (n,) draws of the response given the linear predictors; override to make ``simulate`` work.

@@ -14,9 +14,11 @@ from torch import Tensor
 
 from ..config import resolve_device
 from ..data.batch import DataOptions, ModelData, from_frame
+from ..data.design import InputFormula
 from ..data.extras import ExtraInputs
 from ..data.levels import code_response
 from ..errors import DataError, OptionError, collecting_notes, unknown
+from ..loglik.network import Network
 from ..workers import engine
 
 if TYPE_CHECKING:
@@ -46,7 +48,8 @@ def of_table(
     with engine(options.device), collecting_notes() as notes:
         if cls.response == "categorical":
             formula, data, own["_labels"] = code_response(formula, data)
-        prepared = from_frame(formula, data, first, others, extras, options, context)
+        main = InputFormula(formula) if cls.kept_columns else formula
+        prepared = from_frame(main, data, first, others, extras, options, context)
     prepared = replace(prepared, notes=tuple(notes))
     return cls(prepared.endog, next(iter(prepared.designs.values())).X, _data=prepared, **own)
 
@@ -77,6 +80,8 @@ def moved(model: M, device: str | torch.device | None) -> M:
     for name, value in vars(model).items():
         if isinstance(value, Tensor):
             there.__dict__[name] = value.to(where, dtype) if value.is_floating_point() else value.to(where)
+        elif isinstance(value, Network):
+            there.__dict__[name] = value.to(where, dtype)
     there.data = model.data.to(where, dtype)
     return there
 

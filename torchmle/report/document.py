@@ -117,9 +117,10 @@ class Summary:
         facts, table, *more = [part.as_text() for part in self.tables]
         width = max(len(line) for part in (facts, table, *more, self.title) for line in part.splitlines() or [""])
         double, single = "=" * width, "-" * width
-        head, *body = table.splitlines()
+        head, *body = table.splitlines() or [""]
+        middle = [head, single, *body, double] if self.rows else []
         alerts = [line for a in self.alerts for line in textwrap.wrap(f"*** {a}", width, subsequent_indent="    ")]
-        lines = [self.title.center(width).rstrip(), *alerts, double, facts, double, head, single, *body, double]
+        lines = [self.title.center(width).rstrip(), *alerts, double, facts, double, *middle]
         lines += [line for statistics in more for line in (statistics, double)]
         for i, note in enumerate(self.notes, 1):
             lines += textwrap.wrap(f"[{i}] {note}", max(width, 70), subsequent_indent="    ", break_on_hyphens=False)

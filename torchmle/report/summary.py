@@ -27,7 +27,7 @@ def summarise(results: Results, alpha: float) -> Summary:
         facts=_facts(results),
         head=_head(results, alpha),
         rows=_rows(results, alpha),
-        statistics=_statistics(results),
+        statistics=[*_statistics(results), *results.parts],
         notes=tuple(_notes(results)),
     )
 
@@ -89,14 +89,15 @@ def _rows(results: Results, alpha: float) -> tuple[tuple[str, ...], ...]:
     bounds = {results.names[i]: side for i, side in pmap.at_bound.items()}
     fixed = {results.names[i] for i in results.fit.map.fixed}
     rows = []
-    for name in results.names:
-        value, error = number(results.params[name]), number(results.bse[name])
+    params, errors, tvalues, pvalues = results.params, results.bse, results.tvalues, results.pvalues
+    for name in results.listed:
+        value, error = number(params[name]), number(errors[name])
         if name in fixed:
             said = f"(at {bounds[name]} bound)" if name in bounds else "(fixed)"
             rows.append((name, value, said, "", "", "", ""))
             continue
         low, high = number(interval[0][name]), number(interval[1][name])
-        test = ("", "") if name in untested else (_short(results.tvalues[name]), _short(results.pvalues[name]))
+        test = ("", "") if name in untested else (_short(tvalues[name]), _short(pvalues[name]))
         rows.append((name, value, error, *test, low, high))
     return tuple(rows)
 

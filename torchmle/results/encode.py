@@ -30,6 +30,7 @@ from ..loglik.gev import Nest
 from ..loglik.leastsquares import Solution
 from ..loglik.separation import Separation
 from ..optim.base import Status, TraceRow
+from ..optim.snapshots import EpochRow
 from ..params.map import ParamMap
 from .fit import Fit, Inference, Record, Restriction
 from .pandas_parts import column_to_plain, index_to_plain, plain_to_column, plain_to_index
@@ -41,7 +42,7 @@ DATACLASSES: Mapping[str, type[Any]] = {
     c.__name__: c
     for c in (
         *(ModelData, Design, CrossProducts, Weights, Groups, Rows, CountedRows, Formulas, Part),
-        *(Draws, Nest, ParamMap, Fit, Inference, Covariance, TraceRow, Separation, Solution, Record),
+        *(Draws, Nest, ParamMap, Fit, Inference, Covariance, TraceRow, EpochRow, Separation, Solution, Record),
         *(Safety, ConstraintTest),
     )
         *(Restriction,),

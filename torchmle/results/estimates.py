@@ -133,6 +133,16 @@ class Estimates:
         with engine():
             return self._series(self.fit.map.reported_gradient(self.fit.gamma, self.fit.derivatives[0]))
 
+    @property
+    def listed(self) -> tuple[str, ...]:
+        """Return the parameters that a summary lists."""
+        return self.names
+
+    @property
+    def parts(self) -> list[tuple[str, str]]:
+        """Return names and sizes of groups of parameters that a summary does not list one by one."""
+        return []
+
     # ---- the fit
 
     @property

@@ -1,0 +1,1 @@
+"""Hold models whose likelihood is a module."""

@@ -1,0 +1,69 @@
+"""Fit a module: few parameters to the maximum, many by training."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+from typing import TYPE_CHECKING, Any
+
+from ...errors import OptionError
+from ...optim.registry import is_first_order
+from ...results.results import Results
+from ..fitting import run_fit
+from ..request import FitRequest
+from .blocks import DEFAULT, read_block, with_block
+from .results import EXACT_UP_TO, NeuralResults
+
+if TYPE_CHECKING:
+    from .base import ModuleModel
+
+TRAIN_FROM = 50
+"""Parameters beyond which a module is trained by Adam unless another method is asked for."""
+
+
+def fit_module(model: ModuleModel, request: FitRequest) -> NeuralResults:
+    """Fit a module and return its results."""
+    if isinstance(request.resume, NeuralResults):
+        buffers = dict(request.resume.module.named_buffers())
+        model = model.with_network(model.network.with_buffers(buffers))
+    block, request = _block(model, replace(request, method=request.method or default_method(model, request)))
+    assert request.method is not None
+    if is_first_order(request.method):
+        from .training import train_module
+
+        results = train_module(model, request)
+        if block is not None:
+            results = with_block(results, block, request.cov_type or DEFAULT, dict(request.cov_kwds or {}))
+        return results
+    if block is not None:
+        raise OptionError(f"block= is for training; method={request.method!r} gives errors of all parameters.")
+    if model.network.size > EXACT_UP_TO:
+        raise OptionError(
+            f"method={request.method!r} needs the Hessian of all {model.network.size} parameters, and {EXACT_UP_TO} "
+            "are the most. Use 'adam', 'sgd' or another class of torch.optim."
+        )
+    return neural(model, run_fit(model, request))
+
+
+def default_method(model: ModuleModel, request: FitRequest) -> str:
+    """Return Newton's method for few parameters and under bounds and constraints, else Adam."""
+    held = request.bounds or request.constraints is not None
+    return "newton" if held or model.network.size <= TRAIN_FROM else "adam"
+
+
+def _block(model: ModuleModel, request: FitRequest) -> tuple[Any, FitRequest]:
+    """Return the block of parameters whose errors are asked for, and the request without it."""
+    kwds = dict(request.cov_kwds or {})
+    block = kwds.pop("block", None)
+    if block is None:
+        return None, request
+    return read_block(model, block), replace(request, cov_kwds=kwds or None)
+
+
+def neural(model: ModuleModel, found: Results) -> NeuralResults:
+    """Return results as those of a module."""
+    fit, parts = found.fit, model.network.dropout
+    if parts:
+        fit = replace(
+            fit, notes=(*fit.notes, f"Nothing was dropped out ({', '.join(parts)}): exact methods are without.")
+        )
+    return NeuralResults(found.model, fit, found.inference, found.record, found.reporter)

@@ -1,0 +1,57 @@
+"""Predict with a module in pieces, and label what comes out."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+import pandas as pd
+import torch
+from torch import Tensor
+
+from ...data.batch import ModelData
+from ...results.sheet import with_designs
+from ...workers import derivatives_on, map_ranges
+
+if TYPE_CHECKING:
+    from .base import ModuleModel
+
+PIECE_BYTES = 16_000_000
+"""Bytes of the inputs of one piece."""
+
+
+def in_pieces(model: ModuleModel, params: Tensor, data: ModelData, which: str) -> tuple[Any, list[Any] | None]:
+    """Return predictions as an array of n rows, and the names of their columns where the model has some."""
+    n = len(data.endog)
+    tensors = [*(d.X for d in data.designs.values()), *data.row_data.values()]
+    width = sum(t.numel() // max(len(t), 1) * t.element_size() for t in tensors)
+    step = max(16, PIECE_BYTES // max(width, 1) // 8)
+    at = params.to(data.device, model.dtype)
+
+    def work(start: int, stop: int) -> list[Tensor]:
+        found = []
+        with derivatives_on(data.device), torch.no_grad():
+            for a in range(start, stop, step):
+                part = slice(a, min(a + step, stop))
+                found.append(model.on(_part(data, part)).predicted(at, which).cpu())
+        return found
+
+    pieces = [piece for several in map_ranges(work, n, step, data.device) for piece in several]
+    return model.told(which, torch.cat(pieces) if pieces else torch.zeros(0))
+
+
+def _part(data: ModelData, rows: slice) -> ModelData:
+    return with_designs(data, {name: d.X[rows] for name, d in data.designs.items()}, rows)
+
+
+def labelled(values: Any, columns: list[Any] | None, index: pd.Index, used: Any) -> Any:
+    """Return predictions with the labels of their rows; NaN in rows that could not be predicted."""
+    array = values.double().numpy() if isinstance(values, Tensor) else np.asarray(values)
+    if used is not None:
+        kind = array.dtype if array.dtype == object else np.float64
+        full = np.full((len(index), *array.shape[1:]), np.nan, dtype=kind)
+        full[used] = array
+        array = full
+    if array.ndim == 1:
+        return pd.Series(array, index=index)
+    return pd.DataFrame(array, index=index, columns=columns) if array.ndim == 2 else array

@@ -1,0 +1,263 @@
+"""Train a module, and report where training ended by one exact pass over all rows."""
+
+from __future__ import annotations
+
+import copy
+import time
+from collections.abc import Mapping
+from contextlib import nullcontext
+from dataclasses import replace
+from typing import TYPE_CHECKING, Any, cast
+
+import torch
+from torch import Tensor, nn
+
+from ...errors import DataError, OptionError
+from ...linalg import inverse_spd
+from ...loglik.batches import ArrayBatches, Batch, split_rows
+from ...loglik.trainee import ModuleTrainee
+from ...optim.base import OptimResult, Options, Status, minimise
+from ...optim.registry import make_optimizer, make_training
+from ...optim.training import Trained, TrainingOptions, train
+from ...params.constraints import constrain
+from ...params.map import ParamMap
+from ...progress import ProgressLine
+from ...report.summary import summarise
+from ...results.fit import Fit, Inference
+from ...results.inference import build_inference, check_inference
+from ...workers import users_threads
+from ..fitting import announce, default_cov
+from ..problem import VERDICT, LikelihoodProblem, weight_unit
+from ..record import make_record
+from ..request import FitRequest, as_params
+from ..start import checked
+from ..views import refuse_unmasked
+from .objective import ModuleObjective
+from .results import EXACT_UP_TO, NeuralResults
+from .withheld import no_covariance
+
+if TYPE_CHECKING:
+    from .base import ModuleModel
+
+JUDGED_UP_TO = 200
+"""Parameters up to which the exact Hessian is computed after training, whether or not errors are asked for."""
+
+HEAVY = 8_000_000
+"""Bytes that the graph of a batch keeps above which torch gets the threads of the user: on less they only wait."""
+
+
+def train_module(model: ModuleModel, request: FitRequest) -> NeuralResults:
+    """Train a module and return its results."""
+    begin = time.perf_counter()
+    refuse_unmasked(model)
+    options = _options(model, request)
+    cov_type = default_cov(model, request.cov_type)
+    check_inference(model, cov_type, request.cov_kwds, separable=True)
+    pmap = _map(model, request)
+    start, snapshot = _start(model, request, pmap)
+    objective = _checked(model, pmap, start)
+    trainee = make_trainee(model, pmap.theta(start), options, pmap.held)
+    size = min(options.batch_size or model.nobs, model.nobs)
+    with users_threads() if objective.each * size > HEAVY else nullcontext():
+        trained = _run(trainee, options, request, snapshot, model.model_name)
+    model = model.with_network(model.network.with_buffers(dict(trained.state)))
+    fit, bread = _judged(model, pmap, trained, request)
+    fit = replace(fit, seconds=time.perf_counter() - begin)
+    inference = _inference(model, fit, bread, cov_type, request)
+    record = make_record(model, *_recorded(model, request, pmap, start), fit.seconds)
+    results = NeuralResults(model, fit, inference, record, summarise, snapshot=trained.snapshot)
+    if fit.status is not Status.TRAINED:
+        announce(results, request.disp)
+    return results
+
+
+def _options(model: ModuleModel, request: FitRequest) -> TrainingOptions:
+    """Return how to train, refusing what training does not do."""
+    given = {"constraints": request.constraints, "bounds": request.bounds, "tol": request.tol, "maxfun": request.maxfun}
+    for name, value in given.items():
+        if value:
+            raise OptionError(f"{name} is not available for training by method={request.method!r}; use 'newton'.")
+    if model.transforms:
+        raise OptionError(
+            f"transforms are for exact methods, and {request.method!r} moves the module's own parameters. Write them "
+            "in the module, e.g. sigma = torch.exp(self.log_sigma)."
+        )
+    general = request.general
+    if general.starts != type(general)().starts:
+        raise OptionError("starts is not available for training; fit several modules of different seeds.")
+    common = {"batch_size": request.batch_size, "seed": request.seed or 0, "time_limit": general.time_limit}
+    if request.maxiter is not None:
+        common["epochs"] = request.maxiter
+    assert request.method is not None
+    return make_training(request.method, common, request.options)
+
+
+def _map(model: ModuleModel, request: FitRequest) -> ParamMap:
+    """Return the map of the parameters, those that are fixed held."""
+    names = model.param_names
+    if request.fixed and len(names) > EXACT_UP_TO:
+        raise OptionError(
+            f"fixed= holds single numbers, of up to {EXACT_UP_TO} parameters; here are {len(names)}. Freeze the tensor "
+            "in the module: tensor.requires_grad_(False)."
+        )
+    return constrain(model.make_map(names), request.fixed, None)
+
+
+def _start(model: ModuleModel, request: FitRequest, pmap: ParamMap) -> tuple[Tensor, Any]:
+    """Return where to begin in gamma, and the run that is taken up, if any."""
+    from ..checkpoint import resumed
+
+    if isinstance(request.resume, NeuralResults):
+        snapshot = request.resume.snapshot
+        given: Any = as_params(request.resume.params, pmap.names, "resume")
+        same = snapshot is not None and snapshot.identity["method"] == _class_name(request)
+        return pmap.gamma(given), snapshot if same else None
+    given = resumed(request, model)
+    given = request.start_params if given is None else given
+    theta = model.start_params if given is None else as_params(given, pmap.names, "start_params")
+    return pmap.gamma(theta), None
+
+
+def _class_name(request: FitRequest) -> str:
+    assert request.method is not None
+    return make_training(request.method, {}, {}).kind.__name__
+
+
+def _checked(model: ModuleModel, pmap: ParamMap, start: Tensor) -> ModuleObjective:
+    """Return the log-likelihood, checked on the first rows."""
+    objective = model.make_objective(pmap)
+    count = min(objective.rows, 2 * objective.chunk)
+    few = objective if count == objective.rows else objective.take(torch.arange(count, device=objective.device))
+    found, engine = checked(model, few, pmap, start)
+    if not found.separable:
+        raise OptionError(f"Training needs rows that can be parted; {engine}. Use method='newton' or 'lbfgs'.")
+    return objective
+
+
+def make_trainee(
+    model: ModuleModel, theta: Tensor, options: TrainingOptions, held: Mapping[int, float]
+) -> ModuleTrainee:
+    """Return what is trained: a copy of the module with the rows for training and those held back."""
+    names = model.arguments()
+    inputs = model.row_tensors(names)
+    weights = None if model.data.weights is None else model.data.weights.values
+    kept, validation = _held_back(model, options, inputs, weights)
+    batches = ArrayBatches(inputs, options.batch_size, weights, kept)
+
+    def loglike(module: nn.Module, batch: Batch) -> Tensor:
+        part = copy.copy(model)
+        part.__dict__.update(batch.inputs)
+        return part.values(module, names)
+
+    module = model.network.for_training(theta.to(model.data.device, model.dtype))
+    at = torch.tensor(sorted(held), dtype=torch.long, device=model.data.device) if held else None
+    return ModuleTrainee(module, batches, validation, loglike, at)
+
+
+def _held_back(
+    model: ModuleModel, options: TrainingOptions, inputs: Mapping[str, Tensor], weights: Tensor | None
+) -> tuple[Tensor | None, ArrayBatches | None]:
+    """Return the rows for training, None for all, and the records held back."""
+    from .base import ModuleModel
+
+    given = options.validation
+    if given is None:
+        return None, None
+    if isinstance(given, ModuleModel):
+        others = given.row_tensors(given.arguments())
+        own = None if given.data.weights is None else given.data.weights.values
+        if {n: t.shape[1:] for n, t in others.items()} != {n: t.shape[1:] for n, t in inputs.items()}:
+            raise DataError("validation is a model of other data: names and shapes of records must be the same.")
+        return None, ArrayBatches(others, options.batch_size, own)
+    if isinstance(given, bool) or not isinstance(given, (int, float)):
+        raise OptionError(
+            f"validation is {type(given).__name__}; it must be a share of the rows, such as 0.2, or a model of the "
+            "rows that are held back."
+        )
+    codes = None if model.data.groups is None else torch.as_tensor(model.data.groups.codes)
+    kept, back = split_rows(model.nobs, float(given), options.seed, codes)
+    return kept, ArrayBatches(inputs, options.batch_size, weights, back)
+
+
+def _run(trainee: ModuleTrainee, options: TrainingOptions, request: FitRequest, snapshot: Any, name: str) -> Trained:
+    line = ProgressLine(request.progress)
+    try:
+        return train(
+            trainee,
+            options,
+            resume=snapshot,
+            show=lambda text: line.show(f"{name}: {text}"),
+            callback=request.callback,
+        )
+    finally:
+        line.close()
+
+
+def _judged(model: ModuleModel, pmap: ParamMap, trained: Trained, request: FitRequest) -> tuple[Fit, Tensor | None]:
+    """Return the fit at the point where training ended, and the bread if it is shown to be a maximum."""
+    objective = model.make_objective(pmap)
+    gamma = pmap.gamma(trained.x.double().cpu())
+    wanted = JUDGED_UP_TO if request.cov_type is None else EXACT_UP_TO
+    problem = LikelihoodProblem(objective, pmap)
+    status, decrement, bread = trained.status, float("nan"), None
+    if len(pmap.names) <= wanted and not model.network.dropout and status is not Status.INTERRUPTED:
+        tol = VERDICT[model.endog.dtype] * weight_unit(model)
+        still = make_optimizer("newton", Options(maxiter=0, tol=tol), None, {})
+        found: OptimResult = minimise(still, problem, gamma, verdict_tol=tol)
+        decrement = found.decrement
+        if found.status is Status.CONVERGED:
+            status = Status.CONVERGED
+            bread = None if found.at.factor is None else inverse_spd(found.at.factor)
+        at = found.at
+    else:
+        at = problem.evaluate(gamma, 1)
+    moments = at.source
+    weights = model.data.weights
+    freq = weights is not None and weights.kind == "freq_weights"
+    hessian = moments.hessian if moments.hessian is not None else torch.zeros(0, 0, dtype=torch.float64, device="cpu")
+    fit = Fit(
+        map=pmap,
+        gamma=gamma,
+        llf=-at.value,
+        derivatives=(moments.gradient, hessian),
+        status=status,
+        decrement=decrement,
+        iterations=trained.epochs,
+        history=cast(Any, trained.trace),
+        seconds=0.0,
+        method=request.method or "",
+        engine=objective.engine,
+        objective=objective,
+        nobs=float(weights.values.sum()) if freq and weights is not None else float(model.nobs),
+        free=pmap.free,
+        notes=_notes(model, trained, request, status),
+    )
+    return fit, bread
+
+
+def _notes(model: ModuleModel, trained: Trained, request: FitRequest, status: Status) -> tuple[str, ...]:
+    """Return what a summary says of the training, and why there are no errors."""
+    notes = [f"Restricted: {'; '.join(f'{k} = {v:g}' for k, v in request.fixed.items())}."] if request.fixed else []
+    given = request.options.get("validation")
+    if given is not None:
+        share = f"{given:.3g} of the rows were" if isinstance(given, (int, float)) else f"{given.nobs} other rows were"
+        notes.append(f"Validation: {share} held back; the parameters are those of epoch {trained.best}, best there.")
+    notes += trained.notes
+    return tuple(notes)
+
+
+def _inference(model: ModuleModel, fit: Fit, bread: Tensor | None, cov_type: str, request: FitRequest) -> Inference:
+    """Return the covariance of a maximum, or none."""
+    if bread is not None:
+        return build_inference(model, fit, bread, cov_type, request.cov_kwds, request.use_t, False)
+    return Inference(no_covariance(model.network, len(fit.gamma), cov_type, request.use_t), None, False, fit.free)
+
+
+def _recorded(
+    model: ModuleModel, request: FitRequest, pmap: ParamMap, start: Tensor
+) -> tuple[FitRequest, str, dict[str, float]]:
+    """Return the request, the method and the start as a record keeps them: no list of a million weights."""
+    if len(pmap.names) > EXACT_UP_TO:
+        return replace(request, resume=None, start_params=None), request.method or "", {}
+    theta = pmap.theta(start).tolist()
+    return request, request.method or "", dict(zip(pmap.names, theta, strict=True))
