@@ -66,6 +66,17 @@ def users_threads() -> Iterator[None]:
         torch.set_num_threads(before)
 
 
+@contextmanager
+def one_thread() -> Iterator[None]:
+    """Keep torch on one thread meanwhile: for many small pieces of work, whose barriers cost more than they gain."""
+    before = torch.get_num_threads()
+    torch.set_num_threads(1)
+    try:
+        yield
+    finally:
+        torch.set_num_threads(before)
+
+
 def _pool(size: int) -> ThreadPoolExecutor:
     """Return the pool of ``size`` workers, started at first use."""
     with _lock:

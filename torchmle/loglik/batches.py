@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from typing import Any, NamedTuple, Protocol
 
@@ -45,6 +46,11 @@ class Batches(Protocol):
     @property
     def mean_weight(self) -> float:
         """Return the mean weight of a record, 1 without weights."""
+        ...
+
+    @property
+    def numbers(self) -> float:
+        """Return how many numbers a batch has, infinite where nobody knows."""
         ...
 
     @property
@@ -158,6 +164,11 @@ class ArrayBatches:
         return -(-self.count // self.size)
 
     @property
+    def numbers(self) -> float:
+        """Return how many numbers a batch has."""
+        return self.size * sum(t.numel() / self.n for t in leaves(self.inputs))
+
+    @property
     def signature(self) -> Mapping[str, Any]:
         """Return what a run that goes on from another one must share with it."""
         return {"rows": self.count, "batch_size": self.size}
@@ -267,6 +278,11 @@ class LoaderBatches:
             return len(self.loader)  # type: ignore[arg-type]
         except TypeError:
             return None
+
+    @property
+    def numbers(self) -> float:
+        """Return infinity: nobody knows how many numbers a batch has."""
+        return math.inf
 
     @property
     def signature(self) -> Mapping[str, Any]:

@@ -17,6 +17,10 @@ Loglike = Callable[[nn.Module, Batch], Tensor]
 """Gives the (b,) log-likelihoods of the records of a batch."""
 
 
+LIGHT = 20_000_000
+"""Parameters times numbers in a batch up to which torch is kept on one thread: a millisecond of work at most."""
+
+
 def call(module: nn.Module, batch: Batch) -> Tensor:
     """Return ``module(*inputs)`` for a tuple or list, ``module(**inputs)`` for a dict, else ``module(inputs)``."""
     inputs = batch.inputs
@@ -77,6 +81,11 @@ class ModuleTrainee:
     def scored(self) -> bool:
         """Return whether points have a score."""
         return self.validation is not None
+
+    @property
+    def light(self) -> bool:
+        """Return whether a batch is surely too little work to share: parameters times numbers in a batch."""
+        return self.device.type == "cpu" and len(self.flat) * self.train_batches.numbers <= LIGHT
 
     @property
     def signature(self) -> Mapping[str, Any]:

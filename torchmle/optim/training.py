@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Mapping
+from contextlib import nullcontext
 from dataclasses import dataclass, field
 from typing import Any, Protocol
 
@@ -12,6 +13,7 @@ from torch import Tensor, nn
 from ..errors import OptionError
 from ..loglik.batches import Batch
 from ..loglik.randomness import OwnRandom
+from ..workers import derivatives_on, one_thread
 from .checks import check_positive, check_whole
 from .loop import Limits, drive
 from .run import Keep, Run
@@ -29,6 +31,11 @@ class Trainee(Protocol):
     @property
     def scored(self) -> bool:
         """Return whether points have a score."""
+        ...
+
+    @property
+    def light(self) -> bool:
+        """Return whether a batch is too little work for several threads."""
         ...
 
     @property
@@ -188,7 +195,9 @@ def train(
     OptionError
         If the torch optimizer refuses its options, or ``resume`` is a run of another kind.
     """
-    with OwnRandom(trainee.flat.device) as random, torch.inference_mode(False), torch.enable_grad():
+    device = trainee.flat.device
+    threads = one_thread() if trainee.light else nullcontext()
+    with threads, OwnRandom(device) as random, derivatives_on(device):
         run = Run(trainee, options, random, keep, show)
         run.begin(resume)
         driven = drive(
