@@ -217,10 +217,8 @@ def measure(
 def named_measure(name: str, others: tuple[str, ...] = ()) -> Quantity:
     """Return a ready-made measure; ``others`` are names that may have been meant as well."""
     if name not in MEASURES:
-        text = unknown("measure", name, MEASURES)
-        near = unknown("", name, others).split(" Available")[0] if others else ""
-        meant = near.split("Did you mean ")[-1] if "Did you mean" in near and "Did you mean" not in text else ""
-        raise OptionError(f"{text} (Or did you mean the parameter {meant})" if meant else text)
+        what = "measure or parameter" if others else "measure"
+        raise OptionError(unknown(what, name, [*MEASURES, *others]))
     return Quantity(((1.0, Term(MEASURES[name])),))
 
 

@@ -30,7 +30,7 @@ from ..request import FitRequest
 from ..start import audit_at, checked, enough_rows, finite_start, param_names, rounding_of, starting_point
 from ..views import refuse_unmasked
 from .limits import Bounded
-from .records import Asked, Records
+from .records import Asked, Records, check_asked
 from .request import SafetyOptions, refuse, shares, split_safety_options
 from .search import Account, Iterate, search
 from .split import Split, draw_split, part
@@ -61,6 +61,7 @@ def run_confident(model: GenericLikelihoodModel, request: FitRequest) -> Results
     method = _method(request, rest)
     split = draw_split(model, options.safety, request.seed or 0)
     asked = Asked(request.claims, deltas)
+    check_asked(model, asked)
     stage = _stage(part(model, ~split.safety, "kept for the safety test", True), request, asked)
     account = _searched(stage, split, method, options, request)
     test = _tested(model, stage, split, account, asked, total, request.seed or 0)

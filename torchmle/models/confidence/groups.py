@@ -17,17 +17,33 @@ from ...errors import DataError, OptionError, listing, unknown
 
 
 def members(data: ModelData, groups: Sequence[tuple[str, Any]]) -> Tensor:
-    """Return the (n,) mask of the records that are in all of some groups, on the device of the data.
+    """Return the (n,) mask of the records that are in all of some groups, on the device of the data."""
+    inside = np.ones(len(data.endog), dtype=bool)
+    for name, value in groups:
+        inside &= _equal(_column(data, name), value)
+    return torch.from_numpy(inside).to(data.device)
+
+
+def check_groups(data: ModelData, groups: Sequence[tuple[str, Any]]) -> None:
+    """Raise for groups that nobody is in.
 
     Raises
     ------
     OptionError, DataError
         For a name that is no column, row data or regressor; a value that no record has; missing values.
     """
-    inside = np.ones(len(data.endog), dtype=bool)
     for name, value in groups:
-        inside &= _equal(_column(data, name), name, value)
-    return torch.from_numpy(inside).to(data.device)
+        column = _column(data, name)
+        missing = is_missing(column)
+        if missing.any():
+            raise DataError(
+                f"The group variable {name!r} is missing in {int(missing.sum())} of the {len(column)} rows in use. "
+                "Drop these rows, or give them a value of their own."
+            )
+        if not _equal(column, value).any():
+            seen = pd.unique(column).tolist()
+            levels = listing(sorted(seen) if column.dtype.kind in "iufb" else map(repr, seen))
+            raise OptionError(f"No record in use has {name}={value!r}. The values of {name!r} are {levels}.")
 
 
 def _column(data: ModelData, name: str) -> np.ndarray[Any, Any]:
@@ -47,21 +63,10 @@ def _column(data: ModelData, name: str) -> np.ndarray[Any, Any]:
     raise OptionError(unknown("group variable", name, dict.fromkeys([*columns, *data.row_data, *terms])))
 
 
-def _equal(column: np.ndarray[Any, Any], name: str, value: Any) -> np.ndarray[Any, np.dtype[np.bool_]]:
+def _equal(column: np.ndarray[Any, Any], value: Any) -> np.ndarray[Any, np.dtype[np.bool_]]:
     """Return which rows have a value, as a number where the column has numbers and as text otherwise."""
-    missing = is_missing(column)
-    if missing.any():
-        raise DataError(
-            f"The group variable {name!r} is missing in {int(missing.sum())} of the {len(column)} rows in use. Drop "
-            "these rows, or give them a value of their own."
-        )
-    numbers = column.dtype.kind in "iufb"
     try:
-        found = column == float(value) if numbers else column.astype(str) == str(value)
+        found = column == float(value) if column.dtype.kind in "iufb" else column.astype(str) == str(value)
     except (TypeError, ValueError):
-        found = np.zeros(len(column), dtype=bool)
-    if not found.any():
-        seen = pd.unique(column)
-        levels = listing(sorted(seen.tolist()) if numbers else [repr(v) for v in seen.tolist()])
-        raise OptionError(f"No record in use has {name}={value!r}. The values of {name!r} are {levels}.")
+        return np.zeros(len(column), dtype=bool)
     return np.asarray(found, dtype=bool)

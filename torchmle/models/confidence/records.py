@@ -16,7 +16,7 @@ from ...loglik.objective import Objective
 from ...params.map import ParamMap
 from ...workers import derivatives_on
 from .claims import Confidence, Term, check_clustered, split_level
-from .groups import members
+from .groups import check_groups, members
 from .limits import Bounded, Sample, bounded
 from .measures import check_response
 
@@ -46,19 +46,32 @@ class _Place:
     group: Tensor
 
 
+def _place(model: GenericLikelihoodModel, term: Term) -> _Place:
+    level, groups = split_level(term, _labels(model))
+    return _Place(term, level, members(model.data, groups))
+
+
+def _labels(model: GenericLikelihoodModel) -> tuple[Any, ...]:
+    return getattr(model, "labels", ()) if model.response == "categorical" else ()
+
+
+def check_asked(model: GenericLikelihoodModel, asked: Asked) -> None:
+    """Refuse constraints that have no meaning for a model and its data, as far as that is known before the fit."""
+    for held in asked.claims:
+        if model.data.groups is not None:
+            check_clustered(held)
+        for term in held.claim.terms:
+            check_response(term.measure, model)
+            _, groups = split_level(term, _labels(model))
+            check_groups(model.data, groups)
+
+
 class Records:
     """Hold one part of the data, the map of the parameters and the likelihood of its records."""
 
     def __init__(self, model: GenericLikelihoodModel, pmap: ParamMap, objective: Objective, asked: Asked) -> None:
         self.model, self.map, self.objective, self.asked = model, pmap, objective, asked
-        self.places = []
-        for term in asked.terms:
-            check_response(term.measure, model)
-            level, groups = split_level(term, getattr(model, "labels", ()) if model.response == "categorical" else ())
-            self.places.append(_Place(term, level, members(model.data, groups)))
-        if model.data.groups is not None:
-            for held in asked.claims:
-                check_clustered(held)
+        self.places = [_place(model, term) for term in asked.terms]
         self._predicts = any(term.measure.fn is not None for term in asked.terms)
         self._loses = any(term.measure.fn is None for term in asked.terms)
         if self._loses and not objective.separable:
