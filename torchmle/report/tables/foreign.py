@@ -134,10 +134,11 @@ def statistic(found: Any, name: str) -> Any:
     """Return a statistic of a result of another package; None where it has none."""
     if name == "clusters":
         return _clusters(found)
-    if name == "bic" and hasattr(found, "bic_llf"):  # statsmodels' GLM means another thing by bic, and warns
-        return found.bic_llf
     for alias in _ALIASES.get(name, (name,)):
-        value = getattr(found, alias, None)
+        try:
+            value = getattr(found, alias, None)
+        except NotImplementedError:  # statsmodels has properties that some models lack
+            continue
         if value is not None and not callable(value):
             return value
     return None
@@ -146,6 +147,7 @@ def statistic(found: Any, name: str) -> Any:
 _ALIASES = {
     "nobs": ("nobs", "_N"),
     "llf": ("llf", "loglik", "_loglik"),
+    "bic": ("bic_llf", "bic"),  # statsmodels' GLM means another thing by bic, and warns
     "rsquared": ("rsquared", "_r2"),
     "rsquared_adj": ("rsquared_adj", "_adj_r2"),
     "prsquared": ("prsquared", "_pseudo_r2"),

@@ -71,7 +71,7 @@ def estimate_lines(row: Row, style: Style, headings: Sequence[str], indent: int)
     lines = [Line(row.label, first, "estimate", indent)]
     for place, what in enumerate(style.below):
         cells = tuple(_below(t, what, place, style, h) for t, h in zip(row.terms, headings, strict=True))
-        lines.append(Line("", cells, cast("Kind", what), indent))
+        lines += [Line("", cells, cast("Kind", what), indent)] if any(cell.parts for cell in cells) else []
     return lines
 
 

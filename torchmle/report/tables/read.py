@@ -56,11 +56,14 @@ def _quantities(model: Any, ends: Ends) -> Column | None:
 def _pair(models: Sequence[Any], ends: Ends) -> Column:
     if len(models) != 2 or not isinstance(models[0], Results):
         seen = ", ".join(type(m).__name__ for m in models)
-        raise OptionError(f"A model is a tuple of ({seen}). {NEEDED}.")
+        raise OptionError(f"A model is a tuple of ({seen}); several models are given as a list. {NEEDED}.")
     results, other = models
     if isinstance(other, (BootstrapResults, JackknifeResults)):
         return with_resampled(results, other, ends)
     found = _quantities(other, ends)
     if found is None:
-        raise OptionError(f"The second of a pair is of type {type(other).__name__}. {NEEDED}.")
+        raise OptionError(
+            f"A model is a tuple, and its second part is of type {type(other).__name__}; several models are given as a "
+            f"list. {NEEDED}."
+        )
     return with_quantities(results, found)

@@ -107,14 +107,16 @@ def matching(rows: Sequence[Row], pattern: str, what: str, others: Sequence[str]
     """
     exact = {i for i, row in enumerate(rows) if pattern in row.names}
     exact = exact or {i for i, row in enumerate(rows) if pattern in row.words}
-    if exact or pattern in others:
+    if exact:
         return exact
     try:
         search = re.compile(pattern).search
     except re.error as error:
+        if pattern in others:
+            return exact
         raise OptionError(f"{what}: {pattern!r} is no name of a row, and no regular expression ({error}).") from None
     found = {i for i, row in enumerate(rows) if any(search(word) for word in (*row.names, row.label))}
-    if not found and not any(search(word) for word in others):
+    if not found and not any(pattern == word or search(word) for word in others):
         raise OptionError(unknown(f"row in {what}:", pattern, dict.fromkeys(n for row in rows for n in row.names)))
     return found
 
@@ -159,7 +161,14 @@ def split(
 
 
 def _has(words: Sequence[str], listed: Sequence[str]) -> bool:
-    return any(p == word or re.search(p, word) for word in words for p in listed)
+    return any(p == word or _searches(p, word) for word in words for p in listed)
+
+
+def _searches(pattern: str, word: str) -> bool:
+    try:
+        return re.search(pattern, word) is not None
+    except re.error:  # a name as it stands
+        return False
 
 
 def sections(

@@ -23,11 +23,11 @@ def html(table: Table) -> str:
     name = f' id="{escape_html(table.label)}"' if table.label else ""
     notes = "<br>".join(escape_html(note) for note in table.notes)
     across = table.columns + 1
-    foot = f'<td colspan="{across}" style="border-top:{THICK};text-align:left;font-size:85%">{notes}</td>'
+    foot = f'<td colspan="{across}" style="border:none;border-top:{THICK};text-align:left;font-size:85%">{notes}</td>'
     style = "border-collapse:collapse;border:none;font-variant-numeric:tabular-nums"
     return "\n".join(
         [
-            f'<table{name} class="torchmle" style="{style}">{caption}',
+            f'<table{name} class="torchmle-table" style="{style}">{caption}',
             *("<thead>", *heads, "</thead>"),
             *("<tbody>", *body, "</tbody>"),
             f"<tfoot><tr>{foot}</tr></tfoot></table>",
@@ -45,7 +45,7 @@ def page(table: Table) -> str:
 
 
 def _heading(heading: Heading, first: bool) -> str:
-    border = f"border-top:{THICK};" if first else ""
+    border = f"border:none;border-top:{THICK};" if first else "border:none;"
     cells = [f'<th style="{border}{LEFT}">{escape_html(heading.label)}</th>']
     for span in heading.spans:
         words = escape_html(span.text) + (f"{SUP}{escape_html(span.mark)}</sup>" if span.mark else "")
@@ -56,7 +56,7 @@ def _heading(heading: Heading, first: bool) -> str:
 
 
 def _line(line: Line, widths: Sequence[tuple[int, int]], first: bool) -> str:
-    border = f"border-top:{THIN};" if first else ""
+    border = f"border:none;border-top:{THIN};" if first else "border:none;"
     indent = f"padding-left:{1 + line.indent}em;" if line.indent else ""
     label = f"<i>{escape_html(line.label)}</i>" if line.kind == "section" else escape_html(line.label)
     cells = [f'<th scope="row" style="{border}{indent}{LEFT}">{label}</th>']
