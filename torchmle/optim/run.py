@@ -83,11 +83,14 @@ class Run:
             self._arrive(replace(self.progress, rate=self.rates.rate), self._score())
         else:
             _check_same(resume.identity, self.identity)
-            changed = {k: v for k, v in self.options.settings.items() if resume.settings.get(k) != v}
-            gone = set(resume.settings) - set(self.options.settings)
-            if gone or (changed and self.rates.scheduler is not None):
-                names = ", ".join(sorted(gone or changed))
-                raise OptionError(f"resume: the run began with other values of {names}. Give the same ones.")
+            old, new = dict(resume.settings), dict(self.options.settings)
+            rate = new.pop("lr", None)
+            changed = {} if rate == old.pop("lr", None) else {"lr": rate or self.rates.base[0]}
+            if changed and self.rates.scheduler is not None:
+                raise OptionError(
+                    "resume: the schedule goes on from the rates that it was made for. Leave lr as it was."
+                )
+            _check_same(old, new)
             self._restore(resume)
             for group in self.optimizer.param_groups:
                 group.update(changed)
@@ -198,7 +201,7 @@ class Run:
 
     def _arrive(self, there: Progress, score: float) -> None:
         """Stand between two epochs, and keep the point if it is the best one."""
-        best, stale = there.best, there.stale + 1
+        best, stale = there.best, there.stale + (there.epoch > 0 and self.trainee.scored)
         if math.isfinite(score) and (best is None or score > best.score):
             best = Kept(score, there.epoch, self.flat.detach().clone(), copied(self.trainee.state()))
             stale = 0
