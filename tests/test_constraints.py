@@ -144,11 +144,6 @@ def test_bad_constraints(arguments, words):
         tm.Logit.from_formula("inlf ~ educ + age", MROZ).fit(**arguments)
 
 
-def test_a_constraint_on_sigma_is_refused():
-    with pytest.raises(tm.OptionError, match="not a coefficient"):
-        tm.OLS.from_formula("lwage ~ educ", WAGE).fit(method="newton", constraints="educ = sigma")
-
-
 def test_a_redundant_equation_changes_nothing():
     model = tm.Logit.from_formula("inlf ~ educ + age", MROZ)
     once, twice = (model.fit(constraints=c) for c in ("educ = 0.1", ["educ = 0.1", "2*educ = 0.2"]))

@@ -68,6 +68,8 @@ if TYPE_CHECKING:  # what __getattr__ loads, for type checkers
     from .report.table import table as table
     from .report.tables.document import Table as Table
     from .results.compare import Comparison as Comparison
+    from .params.conditions import equality as equality
+    from .params.conditions import inequality as inequality
     from .results.compare import compare as compare
     from .results.effects import Margins as Margins
     from .results.linear import LinearResults as LinearResults
@@ -115,6 +117,7 @@ _HOME = {
     "models.choice.conditional": ("ConditionalLogit",),
     "models.choice.latent": ("LatentClassLogit",),
     "models.choice.latent_results": ("LatentClassResults",),
+    "params.conditions": ("equality", "inequality"),
     "models.choice.mixed": ("MixedLogit",),
     "models.choice.nested": ("NestedLogit",),
     "models.choice.crossnested": ("CrossNestedLogit",),

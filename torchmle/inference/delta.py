@@ -82,7 +82,7 @@ def as_function(given: Any, names: Sequence[str]) -> tuple[Callable[[Tensor], Te
 
 def _of_texts(texts: Sequence[str], names: Sequence[str]) -> tuple[Callable[[Tensor], Tensor], tuple[str, ...]]:
     trees = [(tree, text) for text in texts for tree in read_expressions(text, names, "the function")]
-    labels = tuple(text.strip() if len(trees) == len(texts) else _label(tree, names) for tree, text in trees)
+    labels = tuple(text.strip() if len(trees) == len(texts) else as_text(tree, names) for tree, text in trees)
 
     def function(theta: Tensor) -> Tensor:
         values = by_word(names, theta.unbind())
@@ -92,7 +92,7 @@ def _of_texts(texts: Sequence[str], names: Sequence[str]) -> tuple[Callable[[Ten
     return function, labels
 
 
-def _label(tree: ast.expr, names: Sequence[str]) -> str:
+def as_text(tree: ast.expr, names: Sequence[str]) -> str:
     """Return an expression as text."""
     text = ast.unparse(tree)
     for i in reversed(range(len(names))):

@@ -6,7 +6,9 @@ import math
 from dataclasses import dataclass, replace
 
 import torch
+from torch import Tensor
 
+from ..errors import listing
 from ..linalg import cholesky, solve_spd
 from ..optim.base import OptimResult, Status
 from ..optim.tangent import FEASIBLE, Stationary
@@ -18,8 +20,8 @@ SHOWN = 6
 """Constraints that a note lists."""
 
 EDGE = (
-    "withheld, because {} holds with equality and estimates at such an edge have no normal law; impose it as an "
-    "equation for errors that take it as given"
+    "withheld, because estimates at the edge of {} have no normal law; impose what binds as an equation for errors "
+    "that take it as given"
 )
 
 
@@ -71,14 +73,23 @@ class Outcome:
         """Return the fit with its constraints, what the summary says of them, and why errors are withheld, if so."""
         found = self.restrictions(sampled)
         edge = [self.imposed.labels[i] for i in self.edge]
-        names = ", ".join(repr(name) for name in edge[:SHOWN]) + (", ..." if len(edge) > SHOWN else "")
-        return replace(
+        fit = replace(
             fit,
             free=self.imposed.map.free - int(self.end.equal.sum()),
             restrictions=found,
-            withheld=EDGE.format(names) if edge and fit.converged else "",
             notes=(*fit.notes, *self._notes(found)),
         )
+        if not edge or not fit.converged:
+            return fit
+        pmap = touching(self.imposed.map, self.end.x, self._along_equations())
+        nothing = torch.zeros(pmap.free, dtype=torch.float64, device="cpu")
+        return replace(fit, map=pmap, gamma=nothing, withheld=EDGE.format(listing(map(repr, edge), SHOWN)))
+
+    def _along_equations(self) -> Tensor:
+        """Return (F, f) orthonormal directions along the equations: inequalities take no freedom away."""
+        used = [i for i in self.end.used if bool(self.end.equal[i])]
+        Q: Tensor = torch.linalg.qr(self.end.surface.jacobian[used].mT, mode="complete").Q
+        return Q[:, len(used) :]
 
     def _notes(self, found: tuple[Restriction, ...]) -> list[str]:
         if self.status is Status.INFEASIBLE:
@@ -99,8 +110,11 @@ def along(pmap: ParamMap, end: Stationary, result: OptimResult) -> tuple[ParamMa
     What inference asks of a map, derivatives at the estimate, is that of the constraints; the curvature of these is in
     the Hessian of the Lagrangian, which is the Hessian of the result.
     """
-    basis = torch.eye(len(end.x), dtype=torch.float64, device="cpu") if pmap.basis is None else pmap.basis
-    at = end.x if pmap.origin is None else pmap.origin + basis @ end.x
-    touching = replace(pmap, basis=basis @ end.Z, origin=at)
-    nothing = torch.zeros(end.Z.shape[1], dtype=torch.float64, device="cpu")
-    return touching, replace(result, x=nothing, at=end.tangent)
+    pmap = touching(pmap, end.x, end.Z)
+    return pmap, replace(result, x=torch.zeros(pmap.free, dtype=torch.float64, device="cpu"), at=end.tangent)
+
+
+def touching(pmap: ParamMap, x: Tensor, Z: Tensor) -> ParamMap:
+    """Return the map whose gamma moves along Z from x, a gamma of another map."""
+    basis = torch.eye(len(x), dtype=torch.float64, device="cpu") if pmap.basis is None else pmap.basis
+    return replace(pmap, basis=basis @ Z, origin=x if pmap.origin is None else pmap.origin + basis @ x)

@@ -24,7 +24,7 @@ from ..params.map import ParamMap
 from ..progress import ProgressLine
 from .checkpoint import Point, open_checkpoint
 from .constrained import Outcome, along
-from .imposed import Imposed, impose
+from .imposed import Imposed, impose, vet
 from .problem import VERDICT, LikelihoodProblem, weight_unit
 from .request import FitRequest
 from .start import audit_at, finite_start, refine_on_sample
@@ -102,7 +102,12 @@ def maximise(search: Search) -> Found:
     if wrong is not None:
         raise LikelihoodError(wrong)
     if conditions:
-        search = replace(search, imposed=impose(search.model, search.map, conditions, bounds, gamma))
+        imposed = impose(search.model, search.map, conditions, bounds, gamma)
+        if not search.given and not imposed.at(gamma).finite:  # a ratio at a start of zeros: begin at the free maximum
+            newton = copy.copy(search.optimizer)
+            gamma = minimise(newton, problem, gamma, verdict_tol=search.tol, maxfun=search.request.maxfun).x
+        vet(imposed, gamma)
+        search = replace(search, imposed=imposed)
     with _Watch(search) as watch:
         return _from_several(search, limits, gamma, watch)
 

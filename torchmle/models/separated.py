@@ -32,6 +32,11 @@ NOTHING_LEFT = "separation='drop' was asked for, but nothing can be estimated wi
 
 def refuse_drop(model: GenericLikelihoodModel, request: FitRequest) -> None:
     """Refuse to drop separated rows of a model that cannot tell which they are."""
+    if request.general.separation == "drop" and request.conditions:
+        raise OptionError(
+            "separation='drop' is not available under constraints that are inequalities or functions of the "
+            "parameters: they may keep these from running off. Leave the option out, or drop the rows yourself."
+        )
     if request.general.separation == "drop" and model.data.has_nets:
         raise OptionError(
             "separation='drop' is not available for a predictor with a module: it can bend round any row."

@@ -12,6 +12,7 @@ from torch import Tensor
 from ..errors import DataError, LikelihoodError, OptionError, UndefinedStatisticError
 from ..optim.checks import check_whole
 from ..results.estimates import Estimates
+from ..results.restricted import refuse_restricted
 from ..workers import engine
 
 if TYPE_CHECKING:
@@ -91,6 +92,8 @@ class Simulated:
 
 def check_count(n: Any) -> int:
     """Return how many responses to draw."""
+        if what != "simulate":
+            refuse_restricted(results, f"{what}()", "Fit again on parts of the data with the same constraints.")
     check_whole("n", n, 1)
     return int(n)
 

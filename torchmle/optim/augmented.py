@@ -148,7 +148,10 @@ class AugmentedLagrangian:
             return (Status.INFEASIBLE if still else Status.STALLED), math.inf
         if any(bool(e) and i not in end.used for i, e in enumerate(self.constraints.equal.tolist())):
             return Status.DEPENDENT, math.inf
-        return judge(end.tangent, Status.STALLED, self.tol, self.problem.rows)
+        status, decrement = judge(end.tangent, Status.STALLED, self.tol, self.problem.rows)
+        if status is Status.CONVERGED:  # but it was not polished: it moves on for ever, or wants other constraints
+            status = Status.STALLED if end.settled(self.tol) else Status.NO_MAXIMUM
+        return status, decrement
 
 
 def _sizes(surface: Surface, before: Tensor) -> Tensor:

@@ -251,6 +251,7 @@ def _better(state: State, best: State) -> bool:
 
 def trace_row(iteration: int, state: State, seconds: float) -> TraceRow:
     """Return the line of the trace for a state."""
-    gradient = float(state.at.gradient.abs().max()) if state.at.gradient is not None else math.nan
+    slope = state.at.gradient
+    gradient = math.nan if slope is None else float(slope.abs().max()) if len(slope) else 0.0
     llf = -state.at.value if state.at.llf is None else state.at.llf
     return TraceRow(iteration, llf, gradient, state.decrement, state.step, seconds)

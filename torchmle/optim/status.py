@@ -50,9 +50,9 @@ _SENTENCES = {
     "log-likelihood rises for ever along a combination of columns. Leave out the columns or the rows named.",
     Status.INFEASIBLE: "No parameter values near this point satisfy all constraints: it is where they are violated "
     "least. Give start_params that satisfy them, or leave out a constraint.",
-    Status.DEPENDENT: "The constraints are not independent at this point: the gradient of one is zero, or a combination "
-    "of those of others, so that multipliers and standard errors are not defined. Leave one out, or write it so that it "
-    "has a gradient where it holds: f = 0 and not f**2 = 0.",
+    Status.DEPENDENT: "The constraints are not independent at this point: the gradient of one is zero or a combination "
+    "of those of others, so that multipliers and standard errors are not defined. Leave one out, or write it so that "
+    "it has a gradient where it holds: f = 0 and not f**2 = 0.",
     Status.WRONG_DERIVATIVES: "Autograd and differences of the log-likelihood disagree at the returned point.",
     Status.NOT_FINITE: "The log-likelihood or its derivatives are not finite around this point. "
     "Look for a parameter that runs to a bound of its range, and for log, sqrt or division at zero.",

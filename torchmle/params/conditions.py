@@ -58,6 +58,15 @@ def equality(fn: Any, name: str | None = None) -> Condition:
     ------
     OptionError
         If ``fn`` is neither, or wants more than two arguments.
+
+    Examples
+    --------
+    >>> import torchmle as tm
+    >>> model = tm.Logit.from_formula("inlf ~ exper + I(exper**2)", tm.datasets.load("mroz"))
+    >>> peak = tm.equality(lambda p: -p["exper"] / (2 * p["I(exper ** 2)"]) - 25, "peak at 25 years")
+    >>> res = model.fit(constraints=[peak])
+    >>> round(res.params["exper"] / res.params["I(exper ** 2)"], 6)
+    -50.0
     """
     return _condition("equality", fn, name)
 
@@ -73,6 +82,15 @@ def inequality(fn: Any, name: str | None = None) -> Condition:
     ------
     OptionError
         If ``fn`` is no function or text, or wants more than two arguments.
+
+    Examples
+    --------
+    >>> import torchmle as tm
+    >>> model = tm.Logit.from_formula("inlf ~ exper + I(exper**2)", tm.datasets.load("mroz"))
+    >>> later = tm.inequality(lambda p: -p["exper"] / (2 * p["I(exper ** 2)"]) - 20, "peak after 20 years")
+    >>> res = model.fit(constraints=[later])
+    >>> res.converged
+    True
     """
     return _condition("inequality", fn, name)
 

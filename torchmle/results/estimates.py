@@ -19,6 +19,7 @@ from ..errors import OptionError, UndefinedStatisticError
 from ..workers import engine
 from .fit import Fit, Inference, ModelView, Record, Reporter
 from .inference import build_inference
+from .restricted import restriction_table
 
 if TYPE_CHECKING:
     from typing_extensions import Self
@@ -83,7 +84,7 @@ class Estimates:
     def _covariance(self) -> Tensor:
         with engine():
             found = self.fit.map.push(self.inference.covariance.matrix, self.fit.gamma)
-        withheld = list(self.inference.covariance.withheld)
+        withheld = slice(None) if self.fit.withheld else list(self.inference.covariance.withheld)
         found[withheld], found[:, withheld] = math.nan, math.nan
         return found
 
@@ -155,6 +156,16 @@ class Estimates:
         """Return how the fit ended, and what to try if it failed."""
         flat = f" Not identified: {'; '.join(' with '.join(d) for d in self.fit.flat)}." if self.fit.flat else ""
         return f"{self.fit.status.value}: {self.fit.status.sentence}{flat}"
+
+    @property
+    def constraints(self) -> pd.DataFrame:
+        """Return the constraints that are inequalities or functions of the parameters, a row for each of their values.
+
+        ``multiplier`` is the rate at which the log-likelihood falls if the value is to be a little larger; ``std err``,
+        ``z`` and the p-value, of the score test of an equation, are those of a likelihood that is right, and NaN where
+        they are not known. Linear equations as text are solved exactly and are not among them.
+        """
+        return restriction_table(self)
 
     @property
     def history(self) -> pd.DataFrame:

@@ -20,6 +20,7 @@ from ..inference.multiple import adjust_pvalues, largest_of
 from ..inference.wald import chi2_tail, critical, f_tail, joint_statistic
 from .contrasts import Contrasts, HypothesisTest, JointIntervals
 from .estimates import within_unit
+from .restricted import refuse_withheld
 
 if TYPE_CHECKING:
     from .estimates import Estimates
@@ -29,6 +30,7 @@ def need_maximum(results: Estimates, what: str) -> None:
     """Raise if the fit has no maximum, so that nothing can be said about its parameters."""
     if not results.converged:
         raise UndefinedStatisticError(f"{what} needs a maximum, and this fit has none ({results.status})")
+    refuse_withheld(results, what)
 
 
 def estimate(results: Estimates) -> Tensor:

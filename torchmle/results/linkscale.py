@@ -8,6 +8,7 @@ import torch
 from torch import Tensor
 
 from ..errors import UndefinedStatisticError, listing
+from .restricted import refuse_withheld
 
 if TYPE_CHECKING:
     from .estimates import Estimates
@@ -43,6 +44,7 @@ def need_maximum(results: Estimates, what: str) -> None:
     """Refuse errors where the estimates are not shown to be a maximum."""
     if not results.converged:
         raise UndefinedStatisticError(f"{what} need a maximum, and this fit has none ({results.status})")
+    refuse_withheld(results, f"What is asked ({what})")
 
 
 def only_bound(results: Estimates, jacobian: Tensor) -> Tensor:

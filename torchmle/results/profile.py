@@ -20,6 +20,7 @@ from .contrasts import squeezed
 from .estimates import within_unit
 from .hypotheses import need_maximum
 from .point import Point, likelihood_point, refuse_bounds, refuse_pseudo
+from .restricted import refuse_restricted
 
 if TYPE_CHECKING:
     from .estimates import Estimates
@@ -102,6 +103,7 @@ def _goal(alpha: float) -> float:
 def _prepared(results: Estimates) -> Point:
     what = "A profile of the likelihood"
     need_maximum(results, what)
+    refuse_restricted(results, what, "Use Wald intervals.")
     refuse_pseudo(results, what, "Use Wald intervals.")
     refuse_bounds(results, what)
     if results.record.arguments.get("bounds"):

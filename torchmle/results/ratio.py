@@ -141,7 +141,13 @@ def _equal(a: Tensor, b: Tensor) -> bool:
 
 
 def _is_nested(full: Estimates, restricted: Estimates, whole: Point, part: Point) -> bool:
-    """Return whether the restricted model is shown to be a special case of the full one."""
+    """Return whether the restricted model is shown to be a special case of the full one.
+
+    The map of a fit under constraints that are functions is that of a plane along them, so that it shows what the fit
+    is a special case of, and nothing about what is a special case of it.
+    """
+    if full.fit.restrictions:
+        return False
     outer, inner = full.model.data, restricted.model.data
     if whole.map.names == part.map.names and _same_columns(outer, inner) and _same_offset(outer, inner):
         return within(affine(part.map), affine(whole.map))

@@ -19,6 +19,7 @@ from .fit import Fit
 from .hypotheses import need_maximum
 from .inference import build_inference
 from .point import refuse_bounds
+from .restricted import refuse_restricted
 from .widened import Wider, with_added, with_freed
 
 if TYPE_CHECKING:
@@ -41,6 +42,7 @@ def score_test(
     if freed is not None and predictor is not None:
         raise OptionError("predictor= says where columns are added; it goes with added=, not with freed=.")
     need_maximum(results, "score_test()")
+    refuse_restricted(results, "score_test()", "The constraints themselves are tested by z in results.constraints.")
     refuse_bounds(results, "score_test()")
     wider = with_added(results, added, predictor) if freed is None else with_freed(results, freed)
     name = results.cov_type if cov_type is None else cov_type

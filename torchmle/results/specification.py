@@ -12,6 +12,7 @@ from .contrasts import HypothesisTest
 from .hypotheses import need_maximum
 from .point import likelihood_point, need_row_values, refuse_bounds, refuse_pseudo, row_weights
 from .ratio import comparable, same_set
+from .restricted import refuse_restricted
 
 if TYPE_CHECKING:
     from .estimates import Estimates
@@ -23,6 +24,7 @@ def information_matrix_test(results: Estimates, diagonal: bool) -> HypothesisTes
     if not isinstance(diagonal, bool):
         raise OptionError(f"diagonal={diagonal!r} must be True or False.")
     need_maximum(results, what)
+    refuse_restricted(results, what, "Test the fit without them.")
     refuse_pseudo(results, what, "The matrices differ under them even where the model is right.")
     refuse_bounds(results, what)
     need_row_values(results, what)

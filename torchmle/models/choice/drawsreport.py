@@ -14,6 +14,8 @@ import pandas as pd
 from ...data.absent import need_rows
 from ...errors import ConvergenceWarning, OptionError, unheard
 from ...loglik.draws import Draws
+from ...progress import ProgressLine
+from ...results.restricted import refuse_restricted
 from .mixed import MixedLogit
 from .scenes import need_design
 from .worth import need_mixed
@@ -87,6 +89,7 @@ def draws_report(
     """Return fits with other draws; see :meth:`ChoiceResults.draws_report`."""
     what = "draws_report()"
     model = need_mixed(results, what)
+    refuse_restricted(results, what, "Fit with other draws and the same constraints.")
     need_rows(need_design(results, what).data, what)
     names = [kinds] if isinstance(kinds, str) else list(kinds)
     for name, values in {"numbers": list(numbers), "kinds": names, "seeds": list(seeds)}.items():

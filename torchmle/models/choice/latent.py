@@ -231,6 +231,8 @@ class LatentClassLogit(ChoiceModel):
 
     def _named(self, request: FitRequest) -> bool:
         """Return whether restrictions speak of single classes."""
+        if request.conditions:
+            return True
         given = request.constraints
         texts = [given] if isinstance(given, str) else list(given or ())
         texts += [*(request.fixed or {}), *(request.bounds or {})]

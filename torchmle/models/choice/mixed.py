@@ -295,7 +295,8 @@ class MixedLogit(ChoiceModel):
         """Fit; where a spread ends negative, go on from its absolute value: with finite draws these are two maxima."""
         found = super()._fit(request)
         flipped = self.randomness.positive(dict(found.params)) if found.converged else None
-        if flipped is not None and all(flipped[n] == found.params[n] for n in request.fixed or {}):
+        free = all(flipped[n] == found.params[n] for n in request.fixed or {}) if flipped is not None else False
+        if free and not request.conditions:
             again = super()._fit(replace(request, start_params=flipped, resume=None))
             found = again if again.converged else found
         return _with_edges(found)
