@@ -348,11 +348,8 @@ def test_a_fit_of_statsmodels_that_did_not_converge_is_marked():
 def test_what_was_held_says_so():
     fixed = logit(fixed={"age": -0.01})
     found = tm.table(fixed, below=["se", "ci"])
-    assert (cell(found, "age", "estimate"), cell(found, "age", "se"), cell(found, "age", "ci")) == (
-        "-0.010",
-        "(fixed)",
-        "",
-    )
+    shown = [(line.kind, line.cells[0].plain) for line in found.lines if line.kind != "statistic"][-2:]
+    assert shown == [("estimate", "-0.010"), ("se", "(fixed)")]
     bound = tm.table(logit(bounds={"educ": (None, 0.05)}))
     assert cell(bound, "educ", "se") == "(at upper bound)"
     assert cell(bound, "educ", "estimate") == "0.050"
