@@ -30,6 +30,7 @@ from .request import FitRequest
 from .search import Search, maximise
 from .separated import left_to_fit, refuse_drop
 from .start import audit_at, checked, enough_rows, param_names, rounding_of, starting_point, with_typical_sizes
+from .trained import trained
 from .views import refuse_unmasked
 
 if TYPE_CHECKING:
@@ -63,8 +64,8 @@ def run_fit(model: GenericLikelihoodModel, request: FitRequest) -> Results:
         judged.engine,
         time.perf_counter() - begin,
         judged.wrong,
-    )
         judged.outcome,
+    )
     again = left_to_fit(model, request, fit)
     if isinstance(again, tuple):
         return as_asked(run_fit(*again), request)
@@ -105,8 +106,8 @@ class _Judged:
     engine: str
     found: OptimResult
     wrong: str | None
-
     outcome: Outcome | None
+
 
 def _judged(search: Search, engine: str) -> _Judged:
     """Search, and hold the derivatives at the returned point against others."""
@@ -116,7 +117,6 @@ def _judged(search: Search, engine: str) -> _Judged:
         assert isinstance(search.objective, OpaqueObjective)
         search = replace(search, objective=OpaqueObjective(**search.objective.parts()))
         engine, ended = f"{PLAIN} ({error})", maximise(search)
-    objective, pmap, found, wrong = search.objective, ended.map, ended.result, None
     if ended.outcome is not None and isinstance(search.objective, LiftedObjective):
         plain = OpaqueObjective(**search.objective.parts())
         if disagreement(working_moments(ended.result), plain, ended.map.working(ended.result.x)) > tolerance(
@@ -124,11 +124,12 @@ def _judged(search: Search, engine: str) -> _Judged:
         ):
             search, engine = replace(search, objective=plain), f"{PLAIN} (lifted derivatives differ at the maximum)"
             ended = maximise(search)
+    objective, pmap, found, wrong = search.objective, ended.map, ended.result, None
     try:
         if isinstance(objective, LiftedObjective) and ended.outcome is None:
             objective, engine, found = _verified(objective, engine, pmap, found, search.tol)
-        if found.status is Status.CONVERGED:
         found = trained(search.model, pmap, objective, found, search.tol) if ended.outcome is None else found
+        if found.status is Status.CONVERGED:
             wrong = audit_at(search.model, objective, pmap, found.x)
     except KeyboardInterrupt:  # what it costs is the check, not the point
         found = replace(found, status=Status.INTERRUPTED)
@@ -178,7 +179,7 @@ def announce(results: Results, disp: bool | int | None) -> None:
         logger.info("%s: %s", type(results.model).__name__, results.status)
     if results.fit.status is Status.NO_SOLUTION:
         warn(f"{results.model.model_name}: {results.status} {' '.join(results.safety.sentences())}", ConvergenceWarning)
-    elif not results.converged and results.fit.status is not Status.PASSED:
+    elif not results.converged and results.fit.status not in (Status.PASSED, Status.TRAINED):
         name = results.model.model_name
         text = " ".join([f"{name}: the returned point is not a maximum ({results.status})", *results.fit.notes])
         warn(text, SeparationWarning if results.fit.status is Status.SEPARATED else ConvergenceWarning)
@@ -194,9 +195,14 @@ def default_cov(model: GenericLikelihoodModel, asked: str | None) -> str:
     return "cluster" if model.data.groups is not None else "HC1"
 
 
-def default_method(params: int, bounded: bool = False) -> str:
-    """Return Newton's method, or L-BFGS where a Hessian for every step would cost too much; bounds need Newton's."""
-    return "newton" if bounded or params <= NEWTON_UP_TO else "lbfgs"
+def default_method(params: int, bounded: bool = False, nets: bool = False) -> str:
+    """Return Newton's method, or L-BFGS where a Hessian for every step would cost too much; bounds need Newton's.
+
+    Modules have saddle points and flat parts, where BFGS goes on and Newton's method does not.
+    """
+    if bounded:
+        return "newton"
+    return "lbfgs" if params > NEWTON_UP_TO else "bfgs" if nets else "newton"
 
 
 def _optimizer(model: GenericLikelihoodModel, method: str, request: FitRequest) -> Optimizer:

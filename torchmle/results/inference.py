@@ -13,8 +13,10 @@ from ..inference.cov import estimate, not_available, read_estimator
 from ..inference.estimator import Estimator, Setting
 from ..inference.ingredients import Ingredients
 from ..loglik.leastsquares import LeastSquares
+from ..optim.base import Status
 from ..params.map import ParamMap
 from .fit import Fit, Inference, ModelView
+from .nets import along, chosen, described, given_bread, net_option, weights_of
 
 
 def check_inference(
@@ -25,6 +27,7 @@ def check_inference(
     closed_form: bool = False,
 ) -> Estimator:
     """Return the estimator with its options and groups, or raise before any work is done."""
+    _, cov_kwds = net_option(model, cov_type, cov_kwds)
     known = "" if closed_form else model.expectation()
     why_not = known if isinstance(known, str) else ""
     return read_estimator(cov_type, cov_kwds, Setting(model.data, separable, closed_form, why_not))
@@ -47,15 +50,15 @@ def build_inference(
         raise OptionError(f"use_t={use_t!r} must be True, False or None.")
     with_t = (default_t and name == "nonrobust") if use_t is None else bool(use_t)
     way, _ = net_option(model, cov_type, cov_kwds)
-    inverse, free, weights = bread, len(fit.gamma), weights_of(model) if model.data.has_nets else []
+    inverse, U, weights = bread, None, weights_of(model) if model.data.has_nets else []
     if weights:
         way = chosen(way, fit)
-        inverse, free = _with_nets(fit, bread, way, weights)
+        inverse, U = _with_nets(fit, bread, way, weights)
     if inverse is None:
         return Inference(not_available(len(fit.gamma), name, with_t, fit.withheld), None, default_t, fit.free)
     known = model.expectation()
     parts = Ingredients(
-        bread=bread,
+        bread=inverse,
         scale=fit.scale,
         objective=fit.objective,
         working=fit.map.working(fit.gamma),
@@ -69,8 +72,21 @@ def build_inference(
         expected=None if isinstance(known, str) else known,
         comparable=lambda scores: comparable(model, fit.map, fit.gamma, scores),
     )
-    covariance = estimate(parts, estimator, with_t, cov_kwds, fit.map.jacobian(fit.gamma))
+    jacobian = fit.map.jacobian(fit.gamma)
+    if U is not None:
+        parts, jacobian = along(parts, U), jacobian @ U
+    covariance = estimate(parts, estimator, with_t, cov_kwds, jacobian)
+    if way is not None:
+        covariance = described(covariance, way, weights, inverse, U)
     return Inference(covariance, bread, default_t, fit.free)
+
+
+def _with_nets(fit: Fit, bread: Tensor | None, way: str, weights: list[int]) -> tuple[Tensor | None, Tensor | None]:
+    """Return the bread of a model with modules, and the directions of gamma that it is about, where not all."""
+    if way != "given":
+        return bread, None
+    known = (fit.converged or fit.status is Status.TRAINED) and not fit.withheld
+    return (given_bread(fit, weights) if known else None) or (None, None)
 
 
 def comparable(model: ModelView, pmap: ParamMap, gamma: Tensor, scores: Tensor) -> Tensor:
@@ -78,19 +94,11 @@ def comparable(model: ModelView, pmap: ParamMap, gamma: Tensor, scores: Tensor) 
 
     Constants and natural parameters are left out, as Andrews (1991, section 6) advises for the intercept. Under
     constraints and transforms, scores of the free parameters stand for all.
-def _with_nets(fit: Fit, bread: Tensor | None, way: str, weights: list[int]) -> tuple[Tensor | None, int]:
-    """Return the bread of a model with modules, and how many parameters it counts as estimated."""
-    if way != "given":
-        return bread, len(fit.gamma)
-    known = (fit.converged or fit.status is Status.TRAINED) and not fit.withheld
-    return (given_bread(fit, weights) if known else None) or (None, len(fit.gamma))
-
-
     """
     if not pmap.is_scaling:
         return scores @ pmap.working_jacobian(gamma)
     own, at, left_out = pmap.reported_scores(gamma, scores), 0, set(pmap.naturals)
-    for design in model.data.designs.values():
+    for design in model.data.linear.values():
         if design.constant is not None:
             left_out.add(at + design.constant)
         at += len(design.terms)

@@ -10,7 +10,7 @@ import torch
 from torch import Tensor
 
 from ..errors import OptionError, unknown
-from ..inference.ingredients import Covariance
+from ..inference.ingredients import Covariance, Ingredients
 from ..linalg import cholesky, inverse_spd, symmetric
 from ..optim.base import Status
 from ..params.map import ParamMap
@@ -63,8 +63,8 @@ def still(pmap: ParamMap, weights: list[int]) -> Tensor:
     return right[rank:].mT
 
 
-def given_bread(fit: Fit, weights: list[int]) -> tuple[Tensor, int] | None:
-    """Return ``U (U' A U)^-1 U'``, A the information and U the directions in which no weight moves, and their number.
+def given_bread(fit: Fit, weights: list[int]) -> tuple[Tensor, Tensor] | None:
+    """Return ``(U' A U)^-1``, A the information and U the directions in which no weight moves, and U.
 
     It is the inverse of the information of the linear part, the weights of modules being known numbers. None where
     the linear part has no maximum.
@@ -72,7 +72,19 @@ def given_bread(fit: Fit, weights: list[int]) -> tuple[Tensor, int] | None:
     gradient, hessian = fit.derivatives
     U = still(fit.map, weights)
     factor = cholesky(symmetric(-(U.mT @ fit.map.pull_hessian(hessian, gradient, fit.gamma) @ U)))
-    return None if factor is None else (U @ inverse_spd(factor) @ U.mT, U.shape[1])
+    return None if factor is None else (inverse_spd(factor), U)
+
+
+def along(parts: Ingredients, U: Tensor) -> Ingredients:
+    """Return ingredients, whose bread is one of directions U of gamma, with all else in these directions."""
+    second = parts.pull_hessian
+    return replace(
+        parts,
+        pull=lambda matrix: U.mT @ parts.pull(matrix) @ U,
+        jacobian=parts.jacobian @ U,
+        params=U.shape[1],
+        pull_hessian=None if second is None else lambda h, g: U.mT @ second(h, g) @ U,
+    )
 
 
 def chosen(way: str | None, fit: Fit) -> str:
@@ -91,13 +103,18 @@ def chosen(way: str | None, fit: Fit) -> str:
     return way or ("given" if fit.status is Status.TRAINED else "estimated")
 
 
-def described(found: Covariance, way: str, weights: list[int], bread: Tensor | None) -> Covariance:
-    """Return a covariance that says how it treats the weights of modules, and withholds what has no meaning."""
+def described(found: Covariance, way: str, weights: list[int], bread: Tensor, U: Tensor | None) -> Covariance:
+    """Return a covariance in gamma that says how it treats the weights of modules, without what has no meaning.
+
+    ``U`` are the directions in which it was found, where they are not all, and ``bread`` is its own.
+    """
+    if U is not None:
+        found = replace(found, matrix=U @ found.matrix @ U.mT, bread=U @ bread @ U.mT)
     if way == "given":
         said = "given the weights of the net, which are taken as known"
-        return replace(found, description=f"{found.description}, {said}", bread=bread, withheld=tuple(weights))
-    said = "the estimation of the net's weights included"
-    if way == "all":
-        return replace(found, description=f"{found.description}, {said}")
-    said = f"{said}; none for these, of which other values give the same net"
-    return replace(found, description=f"{found.description}, {said}", withheld=tuple(weights))
+    else:
+        said = "the estimation of the net's weights included"
+    if way == "estimated":
+        said += "; none for these, of which other values give the same net"
+    withheld = () if way == "all" else tuple(weights)
+    return replace(found, description=f"{found.description}, {said}", withheld=withheld)
