@@ -105,8 +105,11 @@ def _map(model: ModuleModel, request: FitRequest) -> ParamMap:
 
 def _start(model: ModuleModel, request: FitRequest, pmap: ParamMap) -> tuple[Tensor, Any]:
     """Return where to begin in gamma, and the run that is taken up, if any."""
-    from ..checkpoint import resumed
+    from ..checkpoint import resumed, resumed_training
 
+    snapshot = resumed_training(request, model.model_name, model.data.device)
+    if snapshot is not None:
+        return pmap.gamma(as_params(snapshot.x.tolist(), pmap.names, "resume")), snapshot
     if isinstance(request.resume, NeuralResults):
         snapshot = request.resume.snapshot
         given: Any = as_params(request.resume.params, pmap.names, "resume")
@@ -180,12 +183,15 @@ def _held_back(
 
 
 def _run(trainee: ModuleTrainee, options: TrainingOptions, request: FitRequest, snapshot: Any, name: str) -> Trained:
-    line = ProgressLine(request.progress)
+    from ..checkpoint import open_training
+
+    line, checkpoint = ProgressLine(request.progress), open_training(request.checkpoint, name)
     try:
         return train(
             trainee,
             options,
             resume=snapshot,
+            keep=None if checkpoint is None else checkpoint.keep,
             show=lambda text: line.show(f"{name}: {text}"),
             callback=request.callback,
         )
