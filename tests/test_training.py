@@ -843,3 +843,48 @@ def test_a_copy_is_trained_and_the_module_of_the_user_stays():
     before = copy.deepcopy(module.state_dict())
     train(trainee(copy.deepcopy(module)), options())
     assert all(torch.equal(before[k], v) for k, v in module.state_dict().items())
+
+
+# ---- through fit
+
+
+class Answer(nn.Module):
+    """A logit by a net with dropout."""
+
+    def __init__(self):
+        super().__init__()
+        with torch.random.fork_rng([]):
+            torch.manual_seed(4)
+            self.net = nn.Sequential(nn.Linear(3, 16), nn.ReLU(), nn.Dropout(0.3), nn.Linear(16, 1))
+
+    def forward(self, endog, exog):
+        return nn.functional.logsigmoid((2 * endog - 1) * self.net(exog).squeeze(1))
+
+
+def fitted(epochs=4, **kw):
+    y, X = data()
+    model = tm.ModuleModel((y > 0).long().numpy(), X.numpy(), module=Answer())
+    rest = {"options": {"lr": 0.01, "validation": 0.2}, "seed": 1, "batch_size": 16, "disp": False}
+    return model.fit(method="adam", maxiter=epochs, **{**rest, **kw})
+
+
+def test_fit_goes_on_from_results_and_from_a_file(tmp_path):
+    path = tmp_path / "run"
+    whole, first = fitted(), fitted(2, checkpoint=path, resume=path)
+    for source in (first, path, str(path)):
+        found = fitted(resume=source)
+        assert (found.params == whole.params).all()
+        assert list(found.history["iteration"]) == [0, 1, 2, 3, 4]
+    with pytest.raises(tm.OptionError, match="seed was 1 and is 2"):
+        fitted(resume=path, seed=2)
+    with pytest.raises(tm.OptionError, match="checkpoint of training by mini-batches"):
+        y, X = data()
+        tm.Logit((y > 0).long().numpy(), X.numpy()).fit(resume=path)
+
+
+def test_ctrl_c_in_fit():
+    with pytest.warns(tm.ConvergenceWarning, match="interrupted"):
+        stopped = fitted(callback=lambda row: row.iteration == 3 and ctrl_c())
+    assert not stopped.converged
+    assert len(stopped.history) == 4
+    assert (fitted(resume=stopped).params == fitted().params).all()
