@@ -23,7 +23,7 @@ _LATEX = {
     ">": r"\textgreater{}",
     "|": r"\textbar{}",
     "`": r"\textasciigrave{}",
-    '"': "''",
+    '"': r"{\char34}",
     MINUS: "$-$",
     TIMES: r"$\times$",
     "\N{NO-BREAK SPACE}": "~",
@@ -94,8 +94,8 @@ def escape_latex(text: str, math: bool = False) -> str:
 
 
 def _latex(text: str) -> str:
-    """Return escaped text; dashes do not run together, and a bracket or star that begins it is no argument of a row."""
-    escaped = re.sub("-(?=-)", "-{}", "".join(_LATEX.get(c, c) for c in text))
+    """Return escaped text: signs do not run together, and what begins it is no argument of the row's end before."""
+    escaped = re.sub(r"([-',])(?=\1)", r"\1{}", "".join(_LATEX.get(c, c) for c in text))
     return f"{{{escaped[0]}}}{escaped[1:]}" if escaped[:1] in ("[", "*") else escaped
 
 

@@ -127,7 +127,7 @@ def csv(table: Table) -> str:
     out = io.StringIO()
     rows = [[heading.label, *heading.each()] for heading in table.headings]
     rows += [[line.label, *(cell.plain for cell in line.cells)] for line in table.lines]
-    csv_module.writer(out, lineterminator="\n").writerows(rows)
+    csv_module.writer(out, lineterminator="\n").writerows([one_line(word) for word in row] for row in rows)
     return out.getvalue()
 
 
