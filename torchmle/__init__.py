@@ -31,6 +31,9 @@ if TYPE_CHECKING:  # what __getattr__ loads, for type checkers
     from .errors import UndefinedStatisticError as UndefinedStatisticError
     from .inference.multiple import adjust_pvalues as adjust_pvalues
     from .loglik.draws import Draws as Draws
+    from .loglik.modules import parameter_names as parameter_names
+    from .loglik.modules import to_vector as to_vector
+    from .loglik.modules import with_vector as with_vector
     from .models.base import GenericLikelihoodModel as GenericLikelihoodModel
     from .models.binary import Logit as Logit
     from .models.binary import Probit as Probit
@@ -58,6 +61,10 @@ if TYPE_CHECKING:  # what __getattr__ loads, for type checkers
     from .models.multinomial import MNLogit as MNLogit
     from .models.multinomial_results import MNLogitResults as MNLogitResults
     from .models.partial import module as module
+    from .models.neural.base import ModuleModel as ModuleModel
+    from .models.neural.classifier import Classifier as Classifier
+    from .models.neural.laplace import Laplace as Laplace
+    from .models.neural.results import NeuralResults as NeuralResults
     from .models.predictors import LinearPredictorModel as LinearPredictorModel
     from .models.replay import replay as replay
     from .models.request import FitOptions as FitOptions
@@ -103,6 +110,11 @@ _HOME = {
     "models.function": ("likelihood", "FunctionModel"),
     "models.load": ("load",),
     "models.many": ("fit_many",),
+    "models.neural.base": ("ModuleModel",),
+    "models.neural.classifier": ("Classifier",),
+    "models.neural.laplace": ("Laplace",),
+    "models.neural.results": ("NeuralResults",),
+    "loglik.modules": ("parameter_names", "to_vector", "with_vector"),
     "models.replay": ("replay",),
     "models.request": ("FitOptions",),
     "params.natural": ("predictor",),

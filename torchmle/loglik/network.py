@@ -100,9 +100,10 @@ class Network:
 
     @property
     def methods(self) -> list[str]:
-        """Return the public methods that the module's class adds to those of every module, forward aside."""
-        own = [name for name in dir(type(self.module)) if not name.startswith("_") and not hasattr(nn.Module, name)]
-        return [name for name in own if callable(getattr(type(self.module), name))]
+        """Return the public methods that classes of the user's add to those of every module."""
+        own = [kind for kind in type(self.module).__mro__ if not kind.__module__.startswith(("torch.", "builtins"))]
+        names = dict.fromkeys(name for kind in own for name, value in vars(kind).items() if callable(value))
+        return [name for name in names if not name.startswith("_") and not hasattr(nn.Module, name)]
 
     def arguments(self, method: str = "forward") -> tuple[str, ...]:
         """Return the names of the arguments of a method that have no default.

@@ -17,7 +17,10 @@ from .reduce import restored
 
 
 def load(
-    path: str | os.PathLike[str], model: type[GenericLikelihoodModel] | GenericLikelihoodModel | None = None
+    path: str | os.PathLike[str],
+    model: type[GenericLikelihoodModel] | GenericLikelihoodModel | None = None,
+    *,
+    module: Any = None,
 ) -> Results:
     """Read the results that :meth:`Results.save` wrote. Nothing in the file is run, and nothing named there imported.
 
@@ -27,6 +30,8 @@ def load(
     model : the class of the model, or a built model, where the file alone does not do: a class that is not defined yet
         or shares its name with another, a function made a model by :func:`torchmle.likelihood`, functions of your own
         in a formula. Of a built model on the rows of the fit, the results have the rows.
+    module : the module of a :class:`ModuleModel` whose class has no ``create_model``: one with the same layers, whose
+        weights are those of the file.
 
     Raises
     ------
@@ -45,9 +50,8 @@ def load(
     """
     contents = read(path)
     try:
-        module, name = contents.manifest["class"]
-        cls, given = _class_of(model, module, name)
-        return restored(contents, cls, given)
+        cls, given = _class_of(model, *contents.manifest["class"])
+        return restored(contents, cls, given, module=module)
     except TorchmleError:
         raise
     except (KeyError, ValueError, TypeError, IndexError, AttributeError, AssertionError) as error:

@@ -76,6 +76,7 @@ def restored(
     cls: type[GenericLikelihoodModel],
     given: GenericLikelihoodModel | None = None,
     native: Native | None = None,
+    module: Any = None,
 ) -> Results:
     """Return the results that some contents hold.
 
@@ -84,6 +85,7 @@ def restored(
     cls : class of their model.
     given : a built model of this class, for what a file cannot hold; its rows are taken if they are those of the fit.
     native : the same, from a pickle.
+    module : the module of a model whose likelihood is one.
     """
     manifest = contents.manifest
     with engine():
@@ -91,6 +93,7 @@ def restored(
         record = unpacker.unpack(manifest["record"])
         unpacker.device = _device(record.device)
         model = _model(manifest, unpacker, cls, given, native)
+        model.restore(given, module)
         unpacker.special = {**_FORMULAS, **_special(model)}
         fit = unpacker.unpack(manifest["fit"])
         kind, separable = fit.objective
@@ -172,6 +175,8 @@ def _vetted(data: ModelData) -> ModelData:
 
 
 _FORMULAS: Mapping[str, Callable[[Any], Any]] = {
+    "network": lambda stored: stored,
+    "snapshot": lambda nothing: nothing,
     "known": lambda place: find_known(*place),
     "formula": formula_from_plain,
     "spec": spec_from_plain,

@@ -83,6 +83,11 @@ class Simulated:
         """Return attributes as they are where rows are gone; those as long as the data need not be among them."""
         return {}
 
+    def restore(self, given: Any, module: Any) -> None:
+        """Make what a file does not hold: of a model or a module that the user gives."""
+        if module is not None:
+            raise OptionError(f"module= is for models whose likelihood is a module, not for {type(self).__name__}.")
+
     def resampled(self, results: Estimates, what: str, **options: Any) -> Any:
         """Return what a method of results asks for that fits the model again."""
         from .resample import METHODS

@@ -59,7 +59,7 @@ def _facts(results: Results) -> list[tuple[str, str]]:
     facts = [
         *([("Dep. variable", results.model.endog_names)] if results.model.response != "function" else []),
         ("Observations", f"{results.nobs:g}"),
-        ("Df residuals", f"{results.df_resid:g}"),
+        ("Parameters", f"{results.fit.free}") if results.parts else ("Df residuals", f"{results.df_resid:g}"),
         ("Method", results.method),
         ("Converged", "yes" if results.converged else "NO"),
         ("Iterations", str(results.fit.iterations)),

@@ -28,6 +28,7 @@ from ..inference.ingredients import Covariance
 from ..loglik.draws import Draws
 from ..loglik.gev import Nest
 from ..loglik.leastsquares import Solution
+from ..loglik.network import Layer, StoredNetwork
 from ..loglik.separation import Separation
 from ..optim.base import Status, TraceRow
 from ..optim.snapshots import EpochRow
@@ -43,6 +44,7 @@ DATACLASSES: Mapping[str, type[Any]] = {
     for c in (
         *(ModelData, Design, CrossProducts, Weights, Groups, Rows, CountedRows, Formulas, Part),
         *(Draws, Nest, ParamMap, Fit, Inference, Covariance, TraceRow, EpochRow, Separation, Solution, Record),
+        *(StoredNetwork, Layer),
         *(Safety, ConstraintTest),
     )
         *(Restriction,),

@@ -22,7 +22,9 @@ from ..data.vetting import describe_known, obstacle
 from ..errors import DataError, DataWarning, OptionError, StoreError, warn
 from ..files import writable_path, write_atomically
 from ..inference.estimator import BY_ROW
+from ..loglik.network import Network
 from ..loglik.objective import Objective
+from ..optim.snapshots import Snapshot
 from ..params.curve import Curve
 from ..params.natural import Natural
 from .encode import DTYPES, Packer, UnstorableError
@@ -80,7 +82,7 @@ def pack_results(results: Estimates, native: bool = False) -> Contents:
 
 
 def _packed(results: Estimates, native: bool) -> Contents:
-    packer = Packer(_special())
+    packer = Packer(_special(native))
     model = results.model
     context = {name: _storable(value) for name, value in model.data.context.items()}
     data = replace(
@@ -118,12 +120,15 @@ def _packed(results: Estimates, native: bool) -> Contents:
     return Contents(manifest, packer.arrays, tuple(left), why)
 
 
-def _special() -> Mapping[type[Any], tuple[str, Callable[[Any], Any]]]:
-    """Return how to pack what is more than its fields."""
+def _special(native: bool) -> Mapping[type[Any], tuple[str, Callable[[Any], Any]]]:
+    """Return how to pack what is more than its fields; a pickle holds modules as they are."""
     from formulaic import ModelSpec
     from formulaic.formula import SimpleFormula
 
+    module: dict[type[Any], tuple[str, Callable[[Any], Any]]] = {Network: ("network", Network.stored)}
     return {
+        **({} if native else module),
+        Snapshot: ("snapshot", lambda v: None),
         Known: ("known", lambda v: v.place),
         Natural: ("natural", lambda v: v.name),
         Curve: ("curve", curve_signature),
@@ -209,7 +214,7 @@ def _tell(contents: Contents) -> None:
 def pieces(contents: Contents) -> Iterator[bytes | memoryview]:
     """Yield the bytes of a file: head with format and checksum, length of the manifest, manifest, arrays."""
     arrays = [np.ascontiguousarray(a, dtype=a.dtype.newbyteorder("<")) for a in contents.arrays]
-    table = [[a.dtype.name, list(a.shape)] for a in arrays]
+    table = [[a.dtype.name, list(a.shape)] for a in contents.arrays]  # single numbers have no shape here
     manifest = json.dumps({**contents.manifest, "arrays": table}, separators=(",", ":")).encode()
     body: list[bytes | memoryview] = [b"%d\n" % len(manifest), manifest]
     body += [a.reshape(-1).view(np.uint8).data for a in arrays if a.size]

@@ -27,6 +27,7 @@ from ..views import of_table
 from .data import read_data
 from .inputs import BATCH, available, inputs_of, read_arguments
 from .objective import ModuleObjective, row_bytes, rows_in_room
+from .restore import rebuilt
 from .results import NeuralResults
 
 M = TypeVar("M", bound="ModuleModel")
@@ -332,8 +333,8 @@ class ModuleModel(GenericLikelihoodModel):
         return found[:, 0] if tuple(found.shape) == (rows, 1) else found
 
     def _unpredictable(self, which: str) -> Exception:
-        own = [n for n in vars(type(self)) if not n.startswith("_") and not hasattr(ModuleModel, n)]
-        kinds = [*(["eta"] if self.has_output else []), *own, *self.network.methods]
+        own = [n for n, v in vars(type(self)).items() if callable(v) and n[0] != "_" and not hasattr(ModuleModel, n)]
+        kinds = dict.fromkeys([*(["eta"] if self.has_output else []), *own, *self.network.methods])
         if which in ("mean", "linear"):
             return UndefinedStatisticError(
                 f"{self.model_name} does not say what its {which} is. Define {which}(self, x) in the module"
@@ -344,15 +345,13 @@ class ModuleModel(GenericLikelihoodModel):
 
     # ---- keeping
 
-    def restore_network(self, stored: StoredNetwork, module: nn.Module | None) -> None:
-        """Make the network again: of the module given, or of the one that ``create_model`` makes."""
-        from .restore import rebuilt
-
+    def restore(self, given: Any, module: Any) -> None:
+        """Make the network again: of a module or a model that is given, or of what ``create_model`` makes."""
+        stored = self.network
+        if not isinstance(stored, StoredNetwork):  # from a pickle
+            return
+        if module is None and isinstance(given, ModuleModel):
+            module = given.module
         if module is None and type(self).create_model is not ModuleModel.create_model:
             module = created(self.create_model, 0)
-        device = next(iter(stored.buffers.values()), torch.empty(0)).device
-        self.network = rebuilt(stored, module, device, self.data.endog.dtype, self.model_name)
-
-    def simulate_endog(self, *etas: Tensor, generator: torch.Generator) -> Tensor:
-        """Return (n,) draws of the response at a vector of parameters; override to make ``simulate`` work."""
-        return super().simulate_endog(*etas, generator=generator)
+        self.network = rebuilt(stored, module, self.data.device, self.data.endog.dtype, self.model_name)

@@ -16,7 +16,7 @@ from ...results.fit import Fit
 from ...workers import engine
 from ..fitting import run_fit
 from ..request import FitRequest
-from .results import NeuralResults
+from .results import NeuralResults, neural
 
 if TYPE_CHECKING:
     from .base import ModuleModel
@@ -64,8 +64,8 @@ def block_results(
             part, FitRequest(method="newton", cov_type=cov_type, cov_kwds=cov_kwds, use_t=use_t, fixed=held)
         )
     rest = len(results.names) - len(found.names)
-    fit = replace(found.fit, notes=(_condition(rest), *found.fit.notes))
-    return NeuralResults(found.model, fit, found.inference, found.record, found.reporter)
+    results = neural(found)
+    return replace(results, fit=replace(results.fit, notes=(_condition(rest), *results.fit.notes)))
 
 
 def _condition(rest: int) -> str:

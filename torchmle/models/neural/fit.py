@@ -7,17 +7,14 @@ from typing import TYPE_CHECKING, Any
 
 from ...errors import OptionError
 from ...optim.registry import is_first_order
-from ...results.results import Results
 from ..fitting import run_fit
 from ..request import FitRequest
 from .blocks import DEFAULT, read_block, with_block
-from .results import EXACT_UP_TO, NeuralResults
+from .results import EXACT_UP_TO, NeuralResults, neural
+from .withheld import LISTED_UP_TO
 
 if TYPE_CHECKING:
     from .base import ModuleModel
-
-TRAIN_FROM = 50
-"""Parameters beyond which a module is trained by Adam unless another method is asked for."""
 
 
 def fit_module(model: ModuleModel, request: FitRequest) -> NeuralResults:
@@ -41,13 +38,13 @@ def fit_module(model: ModuleModel, request: FitRequest) -> NeuralResults:
             f"method={request.method!r} needs the Hessian of all {model.network.size} parameters, and {EXACT_UP_TO} "
             "are the most. Use 'adam', 'sgd' or another class of torch.optim."
         )
-    return neural(model, run_fit(model, request))
+    return neural(run_fit(model, request))
 
 
 def default_method(model: ModuleModel, request: FitRequest) -> str:
     """Return Newton's method for few parameters and under bounds and constraints, else Adam."""
     held = request.bounds or request.constraints is not None
-    return "newton" if held or model.network.size <= TRAIN_FROM else "adam"
+    return "newton" if held or model.network.size <= LISTED_UP_TO else "adam"
 
 
 def _block(model: ModuleModel, request: FitRequest) -> tuple[Any, FitRequest]:
@@ -57,13 +54,3 @@ def _block(model: ModuleModel, request: FitRequest) -> tuple[Any, FitRequest]:
     if block is None:
         return None, request
     return read_block(model, block), replace(request, cov_kwds=kwds or None)
-
-
-def neural(model: ModuleModel, found: Results) -> NeuralResults:
-    """Return results as those of a module."""
-    fit, parts = found.fit, model.network.dropout
-    if parts:
-        fit = replace(
-            fit, notes=(*fit.notes, f"Nothing was dropped out ({', '.join(parts)}): exact methods are without.")
-        )
-    return NeuralResults(found.model, fit, found.inference, found.record, found.reporter)

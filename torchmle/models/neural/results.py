@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass, replace
 from functools import cached_property
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, ClassVar, cast
 
 import numpy as np
 import pandas as pd
@@ -20,17 +20,15 @@ from ...results.results import Results
 from ...workers import engine
 from .newdata import new_records
 from .predicting import in_pieces, labelled
-from .withheld import no_covariance
+from .withheld import LISTED_UP_TO, no_covariance
 
 if TYPE_CHECKING:
+    from ...loglik.identification import Identification
     from .base import ModuleModel
     from .laplace import Laplace
 
 EXACT_UP_TO = 5_000
 """Parameters up to which there is an exact Hessian."""
-
-LISTED_UP_TO = 50
-"""Parameters up to which a summary lists all of them; beyond that, layers and single numbers."""
 
 
 @dataclass(frozen=True, eq=False, repr=False)
@@ -55,6 +53,8 @@ class NeuralResults(Results):
     >>> res.fit.status.value, res.predict([[0.5]]).shape
     ('trained', (1,))
     """
+
+    row_statistics: ClassVar[tuple[str, ...]] = ("_theta", "llnull")
 
     given_net: Mapping[str, Any] | None = None
     """Standard errors of a block of parameters given the others: ``names``, ``cov``, ``cov_type``."""
@@ -161,6 +161,13 @@ class NeuralResults(Results):
         assert found.hessian is not None
         return found.gradient, found.hessian
 
+    def identification(self) -> Identification:
+        """Return which combinations of the parameters the data identify; see :meth:`Results.identification`."""
+        if len(self.fit.derivatives[1]):
+            return super().identification()
+        with engine():
+            return replace(self, fit=replace(self.fit, derivatives=self._derivatives)).identification()
+
     def refuse_random(self, what: str) -> None:
         """Raise if parts of the module dropped out at random while it was trained."""
         parts = self._model.network.dropout
@@ -168,7 +175,7 @@ class NeuralResults(Results):
             raise UndefinedStatisticError(
                 f"{what} is not defined under dropout ({', '.join(parts)}): training maximised the mean over random "
                 "parts of the network, and what is evaluated is the whole network, of which this point is no maximum. "
-                "Train without dropout (p=0), or use a bootstrap of the whole fit."
+                "Train without dropout (p=0)."
             )
 
     def block_errors(
@@ -286,3 +293,13 @@ class NeuralResults(Results):
         from .blocks import with_block
 
         return with_block(replace(self, given_net=None), block, cov_type, kwds)
+
+
+def neural(found: Results) -> NeuralResults:
+    """Return results of an exact method as those of a module."""
+    fit, parts = found.fit, cast("ModuleModel", found.model).network.dropout
+    if fit.objective.separable:
+        fit = replace(fit, engine=fit.objective.engine)
+    if parts:
+        fit = replace(fit, notes=(*fit.notes, f"Nothing was dropped out ({', '.join(parts)}): exact methods do not."))
+    return NeuralResults(found.model, fit, found.inference, found.record, found.reporter)

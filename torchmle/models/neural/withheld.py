@@ -11,8 +11,11 @@ from ...errors import DataError, UndefinedStatisticError
 from ...inference.ingredients import Covariance
 from ...loglik.network import Network
 
-WHOLE_UP_TO = 1_000
+WHOLE_UP_TO = 200
 """Parameters up to which a covariance of NaN is a matrix."""
+
+LISTED_UP_TO = 50
+"""Parameters up to which a module is fitted by Newton's method, and a summary lists all of them."""
 
 ADVICE = "For a part of the parameters, given the rest: results.block_errors([...])"
 
@@ -44,6 +47,8 @@ def reason(network: Network) -> str:
             f"none: parts of the network were dropped out at random while it was trained ({', '.join(parts)}), and "
             "this is no maximum of the likelihood of the whole network"
         )
+    if network.size <= LISTED_UP_TO:
+        return "none: training ended before a maximum was shown. To go on to it: fit(resume=results, method='newton')"
     return (
         "none: training ended before a maximum was shown, and the weights of a network are not identified one by one "
         f"(its units can be exchanged). {ADVICE}"
