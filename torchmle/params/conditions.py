@@ -65,7 +65,7 @@ def equality(fn: Any, name: str | None = None) -> Condition:
     >>> model = tm.Logit.from_formula("inlf ~ exper + I(exper**2)", tm.datasets.load("mroz"))
     >>> peak = tm.equality(lambda p: -p["exper"] / (2 * p["I(exper ** 2)"]) - 25, "peak at 25 years")
     >>> res = model.fit(constraints=[peak])
-    >>> round(res.params["exper"] / res.params["I(exper ** 2)"], 6)
+    >>> round(float(res.params["exper"] / res.params["I(exper ** 2)"]), 6)
     -50.0
     """
     return _condition("equality", fn, name)
