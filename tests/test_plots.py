@@ -406,9 +406,7 @@ def test_the_band_of_a_true_model_holds_its_share():
 
 
 def test_a_row_of_weights_stands_in_the_middle_of_its_copies():
-    data = (
-        MROZ[["hushrs", "educ"]].head(40).assign(w=1 + np.arange(40) % 3, hushrs=lambda d: d.hushrs + d.index)
-    )  # no ties
+    data = MROZ[["hushrs", "educ"]].head(40).assign(w=1 + np.arange(40) % 3, hushrs=lambda d: d.hushrs + d.index)
     fit = tm.OLS.from_formula("hushrs ~ educ", data, freq_weights="w").fit()
     x, y = tm.plot.qq(fit, ax=Figure().subplots()).lines[1].get_data()
     order = fit.resid.sort_values().index

@@ -47,7 +47,7 @@ def fit_many(
         ``model.simulate(params, n=1000)`` gives.
     weights, weight_kind : names of the weights or a frame of them, and ``"freq_weights"``, ``"var_weights"`` or
         ``"sampling_weights"``.
-    progress : a line on the terminal while fits are done one by one.
+    progress : a line on the terminal; by default where there is one and it takes long.
     options : of ``from_formula`` (``offset="lpop"``, ``log_sigma="~ x"``) and of ``fit`` (``cov_type``, ``fixed``).
         ``"nonrobust"``, ``"opg"``, ``"HC0"`` and ``"HC1"`` are computed together, other covariances one by one.
 

@@ -91,13 +91,11 @@ def _drawn(
     results: Estimates, name: str, column: int, statistic: str, seed: int, count: int, progress: bool | None
 ) -> list[float]:
     """Return the statistics of the permutations, NaN where there is none."""
-    drawn, line = [], ProgressLine(progress)
-    try:
+    drawn = []
+    with ProgressLine(progress) as line:
         for number in range(count):
             drawn.append(_permuted(results, name, column, statistic, seed, number))
-            line.show(f"permutation test: {number + 1} of {count}")
-    finally:
-        line.close()
+            line.count("permutation test", count)
     return drawn
 
 

@@ -170,19 +170,17 @@ def refit(plan: Replicated, draw: Draw, count: int, progress: bool | None = None
     plan, gamma = _ready(plan, draw), plan.source.fit.gamma
     x = torch.full((count, len(gamma)), torch.nan, dtype=torch.float64, device="cpu")
     llf = torch.full((count,), torch.nan, dtype=torch.float64, device="cpu")
-    line, step = ProgressLine(progress), 16 * plan.together
-    try:
+    step = 16 * plan.together
+    with ProgressLine(progress) as line:
         if plan.replicates is not None:
             for begin in range(0, count, step):
                 end = min(begin + step, count)
                 for a, found in _fit_range(plan, draw, gamma, begin, end):
                     good = found.found.nonzero()[:, 0]
                     x[a + good], llf[a + good] = found.x[good], -found.values[good]
-                line.show(f"{what}: {end} of {count} replicates")
+                line.count(what, count, end - begin)
         params = StackedMap(plan.map).theta(x)
         return _rest(plan, draw, params, x, llf, line, what)
-    finally:
-        line.close()
 
 
 def _ready(plan: Replicated, draw: Draw) -> Replicated:
@@ -228,13 +226,13 @@ def _rest(
     """Fit by itself each replicate that is not there yet."""
     left = torch.isnan(llf).nonzero()[:, 0].tolist()
     causes = {}
-    for done, number in enumerate(left):
+    for number in left:
         found = one_by_one(plan, draw(number, number + 1))
         if isinstance(found, str):
             causes[number] = found
-            continue
-        params[number], llf[number] = found[0], found[1]
-        line.show(f"{what}: {done + 1} of {len(left)} replicates by themselves")
+        else:
+            params[number], llf[number] = found[0], found[1]
+        line.count(f"{what}, one by one", len(left))
     return Refits(params, x, llf, causes, len(left) - len(causes) if plan.replicates is None else len(left))
 
 

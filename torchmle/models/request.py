@@ -16,6 +16,7 @@ from torch import Tensor
 from ..errors import OptionError, listing, unknown
 from ..optim.checks import as_number, check_whole
 from ..params.conditions import Condition
+from ..progress import check_progress
 from .confidence.claims import Confidence
 
 
@@ -108,8 +109,7 @@ class FitRequest:
             raise OptionError(f"tol={self.tol!r} must be positive and finite; the default is 1e-10.")
         if self.callback is not None and not callable(self.callback):
             raise OptionError(f"callback is {type(self.callback).__name__}; it must be a function of one argument.")
-        if self.progress is not None and not isinstance(self.progress, bool):
-            raise OptionError(f"progress={self.progress!r} must be True, False or None.")
+        check_progress(self.progress)
         if self.checkpoint is not None and not isinstance(self.checkpoint, (str, PathLike)):
             raise OptionError(f"checkpoint={self.checkpoint!r} must be the name of a file.")
         if self.resume is not None and self.start_params is not None:

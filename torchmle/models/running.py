@@ -64,14 +64,14 @@ def run_plan(plan: Plan, name: str, fit: Mapping[str, Any], progress: bool | Non
     """Fit all that a plan lays out."""
     table = _Table(causes=dict(plan.causes))
     cov_type = str(fit.get("cov_type") or "nonrobust")
-    with engine():
+    with engine(), ProgressLine(progress) as line:
         for job in plan.jobs:
             like = with_kind(job.base, plan.kind)
             cov_type = default_cov(like, fit.get("cov_type"))
             _check_fit(like, cov_type, fit)
-            _do_together(plan, job, fit, cov_type, table)
+            _do_together(plan, job, fit, cov_type, table, lambda by: line.count(name, len(plan.keys), by))
         left = [i for i in range(len(plan.keys)) if i not in table.rows and i not in table.causes]
-        _do_alone(plan, left, fit, table, ProgressLine(progress), name)
+        _do_alone(plan, left, fit, table, lambda: line.count(f"{name}, one by one", len(left)))
     if len(table.errors) == len(plan.keys) and len(set(map(str, table.errors))) == 1:
         raise table.errors[0]  # it is not this or that fit, but what is asked
     _tell(table, plan, name)
@@ -91,7 +91,9 @@ def _check_fit(model: GenericLikelihoodModel, cov_type: str, fit: Mapping[str, A
 # ---- together
 
 
-def _do_together(plan: Plan, job: Job, fit: Mapping[str, Any], cov_type: str, table: _Table) -> None:
+def _do_together(
+    plan: Plan, job: Job, fit: Mapping[str, Any], cov_type: str, table: _Table, done: Callable[[int], None]
+) -> None:
     """Fit what can be fitted at once, and keep what came to a safe maximum."""
     source = _source(plan, job, fit, cov_type)
     if source is None:
@@ -100,7 +102,7 @@ def _do_together(plan: Plan, job: Job, fit: Mapping[str, Any], cov_type: str, ta
     if start is None:
         pmap = source.fit.map
         start = source.model.start_candidates(pmap)[0].numpy()  # type: ignore[attr-defined]
-    batches = _fit_batches(plan, job, source, torch.tensor(start, dtype=torch.float64), cov_type)
+    batches = _fit_batches(plan, job, source, torch.tensor(start, dtype=torch.float64), cov_type, done)
     names, untested = source.names, [source.names[i] for i in source.fit.map.untested]
     table.names |= dict.fromkeys(names)
     table.untested |= dict.fromkeys(untested)
@@ -139,15 +141,21 @@ def _source(plan: Plan, job: Job, fit: Mapping[str, Any], cov_type: str) -> Resu
     return None if source.method not in ("closed form", "newton") or (inside and job.weights is not None) else source
 
 
-def _fit_batches(plan: Plan, job: Job, source: Results, start: Tensor, cov_type: str) -> list[tuple[list[int], Batch]]:
+def _fit_batches(
+    plan: Plan, job: Job, source: Results, start: Tensor, cov_type: str, done: Callable[[int], None]
+) -> list[tuple[list[int], Batch]]:
     """Return the fits that were done, with their positions in the job, in pieces that fit into memory."""
     sizes = [job.base.nobs] * len(job.numbers) if job.rows is None else [len(at) for at in job.rows]
     pieces = _pieces(sizes, len(start))
 
     def work(begin: int, end: int) -> list[tuple[list[int], Batch]]:
-        return [(p, fit_together(_task(plan, job, source, p), start, cov_type)) for p in pieces[begin:end]]
+        found = []
+        for piece in pieces[begin:end]:
+            found.append((piece, fit_together(_task(plan, job, source, piece), start, cov_type)))
+            done(len(piece))
+        return found
 
-    return [done for part in map_ranges(work, len(pieces), 1, job.base.data.device) for done in part]
+    return [found for part in map_ranges(work, len(pieces), 1, job.base.data.device) for found in part]
 
 
 def _pieces(sizes: list[int], columns: int) -> list[list[int]]:
@@ -206,23 +214,18 @@ def _silent() -> ExitStack:
     return stack
 
 
-def _do_alone(
-    plan: Plan, left: list[int], fit: Mapping[str, Any], table: _Table, line: ProgressLine, name: str
-) -> None:
+def _do_alone(plan: Plan, left: list[int], fit: Mapping[str, Any], table: _Table, done: Callable[[], None]) -> None:
     """Fit each by itself."""
-    try:
-        for done, number in enumerate(left):
-            found = _alone(plan, number, fit)
-            table.alone += 1
-            if isinstance(found, TorchmleError):
-                table.errors.append(found)
-            if isinstance(found, (str, TorchmleError)):
-                table.causes[number] = str(found)
-            else:
-                _keep(table, number, found)
-            line.show(f"{name}: {done + 1} of {len(left)} fits by themselves")
-    finally:
-        line.close()
+    for number in left:
+        found = _alone(plan, number, fit)
+        table.alone += 1
+        if isinstance(found, TorchmleError):
+            table.errors.append(found)
+        if isinstance(found, (str, TorchmleError)):
+            table.causes[number] = str(found)
+        else:
+            _keep(table, number, found)
+        done()
 
 
 def _keep(table: _Table, number: int, found: Results) -> None:

@@ -25,6 +25,7 @@ from ..models.running import run_plan
 from ..models.simulate import check_seed, draw, predictors_at
 from ..models.together import set_density
 from ..optim.checks import check_whole
+from ..progress import ProgressLine
 from ..results.many import ManyResults
 from ..results.results import Results
 from ..workers import engine
@@ -77,6 +78,7 @@ def check_simulation(
     seed: int = 0,
     simulate: Simulate | None = None,
     cov_type: str = "nonrobust",
+    progress: bool | None = None,
 ) -> SimulationReport:
     """Simulate responses from a model at known parameters, fit them all, and report what should be true.
 
@@ -96,6 +98,7 @@ def check_simulation(
     simulate : ``simulate(params, rng)`` returns a response for the rows of the model; by default
         ``model.simulate_endog``.
     cov_type : of the errors whose intervals are checked.
+    progress : a line on the terminal; by default where there is one and it takes long.
 
     Raises
     ------
@@ -116,8 +119,8 @@ def check_simulation(
     own, theta = _truth(model, params)
     with engine():
         endog = _drawn(own, theta, int(reps), check_seed(seed), simulate)
-        fits = _fits(own, endog, cov_type)
-        scores, equality = _at_truth(own, theta, endog)
+        fits = _fits(own, endog, cov_type, progress)
+        scores, equality = _at_truth(own, theta, endog, progress)
     names = list(own.param_names)
     truth = theta.numpy()
     error = fits.params.reindex(columns=names).to_numpy() - truth
@@ -164,7 +167,7 @@ def _drawn(model: GenericLikelihoodModel, theta: Tensor, reps: int, seed: int, s
     return torch.from_numpy(drawn)
 
 
-def _fits(model: GenericLikelihoodModel, endog: Tensor, cov_type: str) -> ManyResults:
+def _fits(model: GenericLikelihoodModel, endog: Tensor, cov_type: str, progress: bool | None) -> ManyResults:
     base = with_endog(model, endog[0])
     job = Job(range(len(endog)), base, endog=endog.to(base.endog))
 
@@ -173,13 +176,15 @@ def _fits(model: GenericLikelihoodModel, endog: Tensor, cov_type: str) -> ManyRe
 
     plan = Plan(pd.RangeIndex(len(endog)), "draws", build, kind_of_weights(model), (job,))
     with unheard(ConvergenceWarning), unheard(DataWarning):
-        return run_plan(plan, model.model_name, {"method": "newton", "cov_type": cov_type}, False)
+        return run_plan(plan, model.model_name, {"method": "newton", "cov_type": cov_type}, progress)
 
 
-def _at_truth(model: GenericLikelihoodModel, theta: Tensor, endog: Tensor) -> tuple[FloatArray, FloatArray | None]:
+def _at_truth(
+    model: GenericLikelihoodModel, theta: Tensor, endog: Tensor, progress: bool | None
+) -> tuple[FloatArray, FloatArray | None]:
     """Return (R, K) scores at the true parameters, and (R, K, K) Hessian plus outer products of scores."""
     if not isinstance(model, LinearPredictorModel):
-        return _one_by_one(model, theta, endog)
+        return _one_by_one(model, theta, endog, progress)
     pmap = model.make_map(model.param_names, "raw")
     link, n = pmap.link(pmap.gamma(theta)), len(endog[0])
     known = [model.data.offset, *(model.known_part(j) for j in range(1, len(model.data.designs)))]
@@ -199,15 +204,19 @@ def _at_truth(model: GenericLikelihoodModel, theta: Tensor, endog: Tensor) -> tu
     return torch.cat(scores).numpy(), torch.cat(equality).numpy()
 
 
-def _one_by_one(model: GenericLikelihoodModel, theta: Tensor, endog: Tensor) -> tuple[FloatArray, FloatArray | None]:
+def _one_by_one(
+    model: GenericLikelihoodModel, theta: Tensor, endog: Tensor, progress: bool | None
+) -> tuple[FloatArray, FloatArray | None]:
     at = theta.numpy()
     scores, equality = [], []
-    for y in endog:
-        drawn = with_endog(model, y)
-        scores.append(drawn.score(at))
-        if not drawn.is_scalar:
-            rows = drawn.score_obs(at)
-            equality.append(rows.T @ rows + drawn.hessian(at))
+    with ProgressLine(progress) as line:
+        for y in endog:
+            drawn = with_endog(model, y)
+            scores.append(drawn.score(at))
+            if not drawn.is_scalar:
+                rows = drawn.score_obs(at)
+                equality.append(rows.T @ rows + drawn.hessian(at))
+            line.count("scores at the true parameters", len(endog))
     return np.array(scores), np.array(equality) if equality else None
 
 

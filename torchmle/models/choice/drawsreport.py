@@ -84,7 +84,7 @@ class DrawsReport:
 
 
 def draws_report(
-    results: ChoiceResults, numbers: Sequence[int], kinds: Sequence[str], seeds: Sequence[int]
+    results: ChoiceResults, numbers: Sequence[int], kinds: Sequence[str], seeds: Sequence[int], progress: bool | None
 ) -> DrawsReport:
     """Return fits with other draws; see :meth:`ChoiceResults.draws_report`."""
     what = "draws_report()"
@@ -98,12 +98,14 @@ def draws_report(
     cells = [Draws(kind, number, seed=seed) for kind, number, seed in product(names, numbers, seeds)]
     held = {k: v for k, v in results.record.arguments.items() if k in HELD and v is not None}
     rows = []
-    for draws in cells:
-        with unheard(ConvergenceWarning):
-            found = _with_draws(model, draws).fit(dict(results.params), **held)
-        estimates = dict(found.params)
-        estimates = model.randomness.positive(estimates) or estimates  # a maximum may have a spread on either side
-        rows.append({"llf": found.llf, "converged": found.converged, **estimates})
+    with ProgressLine(progress) as line:
+        for draws in cells:
+            with unheard(ConvergenceWarning):
+                found = _with_draws(model, draws).fit(dict(results.params), **held)
+            estimates = dict(found.params)
+            estimates = model.randomness.positive(estimates) or estimates  # a maximum may have a spread on either side
+            rows.append({"llf": found.llf, "converged": found.converged, **estimates})
+            line.count("fits with other draws", len(cells))
     index = pd.MultiIndex.from_tuples([(d.kind, d.number, d.seed) for d in cells], names=["kind", "number", "seed"])
     table = pd.DataFrame(rows, index=index)
     table.loc[~table.converged, table.columns.difference(["converged"], sort=False)] = np.nan

@@ -283,12 +283,15 @@ class ChoiceResults(PredictedChoices):
         numbers: Sequence[int] = (100, 250, 500),
         kinds: Sequence[str] = ("halton", "random"),
         seeds: Sequence[int] = (0, 1, 2),
+        *,
+        progress: bool | None = None,
     ) -> DrawsReport:
         """Fit a mixed logit again, from these estimates, with other draws; say how much the estimates move.
 
         Parameters
         ----------
         numbers, kinds, seeds : of :class:`torchmle.Draws`; each combination is a fit.
+        progress : a line on the terminal; by default where there is one and it takes long.
 
         Raises
         ------
@@ -308,4 +311,4 @@ class ChoiceResults(PredictedChoices):
         from .drawsreport import draws_report
 
         with engine():
-            return draws_report(self, numbers, kinds, seeds)
+            return draws_report(self, numbers, kinds, seeds, progress)
