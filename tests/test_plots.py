@@ -84,7 +84,7 @@ def legend(axes):
 
 def test_intervals_are_those_of_statsmodels(ols, ax):
     theirs = smf.ols("lwage ~ educ + exper + I(exper**2) + female", WAGE).fit()
-    tm.plot.coefficients(ols, level=0.9, ax=ax)
+    tm.plot.coefficients(ols, alpha=0.1, ax=ax)
     assert [t.get_text() for t in ax.get_yticklabels()] == list(theirs.params.index)
     ends = theirs.conf_int(0.1).to_numpy()
     assert np.allclose([bar[:, 0] for bar in bars(ax)], ends, rtol=1e-8)
@@ -106,13 +106,21 @@ def test_several_models_stand_beside_each_other_in_a_row(ols, ax):
     (None, "Intercept", ["educ", "exper", "I(exper ** 2)", "female"]),
     ("exper", None, ["exper"]),  # a name as it stands
     ("^I.exper|female", None, ["I(exper ** 2)", "female"]),
-    (["female", "educ"], None, ["female", "educ"]),
+    (["female", "educ"], None, ["educ", "female"]),
     ("e", "^I", ["educ", "exper", "female"]),
     (None, ["Intercept", "exper"], ["educ", "I(exper ** 2)", "female"]),
 ])  # fmt: skip
 def test_parameters_are_chosen_by_name_or_pattern(ols, ax, keep, drop, rows):
     tm.plot.coefficients(ols, keep=keep, drop=drop, ax=ax)
     assert [t.get_text() for t in ax.get_yticklabels()] == rows
+
+
+def test_rows_are_named_merged_and_ordered(ols, ax):
+    short = tm.OLS.from_formula("lwage ~ educ + expersq", WAGE).fit()
+    rename = {"I(exper ** 2)": "squared", "expersq": "squared"}
+    tm.plot.coefficients([short, ols], drop="Intercept", rename=rename, order=["female", "squared"], ax=ax)
+    assert [t.get_text() for t in ax.get_yticklabels()] == ["female", "squared", "educ", "exper"]
+    assert [round(bar[0, 1]) for bar in bars(ax)] == [1, 2, 0, 1, 2, 3]
 
 
 def test_a_fit_without_maximum_has_no_interval_and_the_legend_says_so(ax):
@@ -246,7 +254,7 @@ def test_a_profile_of_a_function_has_an_axis_of_its_own(ax):
 
 def test_average_predictions_are_averages_over_the_rows(logit, ax):
     theirs = smf.logit("inlf ~ educ + exper + kidslt6", MROZ).fit(disp=0, method="newton", tol=1e-12)
-    tm.plot.margins(logit, "educ", over="city", level=0.9, ax=ax)
+    tm.plot.margins(logit, "educ", over="city", alpha=0.1, ax=ax)
     assert ax.get_legend().get_title().get_text() == "city"
     grid = np.arange(MROZ.educ.min(), MROZ.educ.max() + 1)
     for number, city in enumerate((0, 1)):
@@ -380,7 +388,7 @@ def test_residuals_along_a_column_with_few_values_have_a_mean_for_each(logit, ax
 
 
 def test_quantiles_and_band_are_those_of_order_statistics(ols, ax):
-    tm.plot.qq(ols, level=0.9, ax=ax)
+    tm.plot.qq(ols, alpha=0.1, ax=ax)
     theirs = smf.ols("lwage ~ educ + exper + I(exper**2) + female", WAGE).fit()
     n, i = len(WAGE), np.arange(1, len(WAGE) + 1)
     x, y = ax.lines[1].get_data()
@@ -455,7 +463,7 @@ def test_influence_of_clusters_has_their_names(ols, ax):
 
 
 def test_a_bootstrap_shows_its_replicates_and_interval(boot, ax):
-    tm.plot.bootstrap(boot, "educ", level=0.8, ax=ax)
+    tm.plot.bootstrap(boot, "educ", alpha=0.2, ax=ax)
     bins = [p for p in ax.patches if p.get_label() != "80 % interval (percentile)"]
     counts, cuts = np.histogram(boot.params["educ"], bins=len(bins))
     assert np.allclose([b.get_height() for b in bins], counts)
@@ -528,9 +536,9 @@ def test_matplotlib_is_not_imported_before_it_is_needed():
     (lambda o, lo, b: tm.plot.coefficients(o, keep="edcu"), tm.OptionError, "'educ'"),
     (lambda o, lo, b: tm.plot.coefficients(o, drop="femal3"), tm.OptionError, "'female'"),
     (lambda o, lo, b: tm.plot.coefficients(o, keep="("), tm.OptionError, "regular expression"),
-    (lambda o, lo, b: tm.plot.coefficients(o, labels={"edu": "x"}), tm.OptionError, "'educ'"),
-    (lambda o, lo, b: tm.plot.coefficients(o, drop="."), tm.OptionError, "leave nothing"),
-    (lambda o, lo, b: tm.plot.coefficients(o, level=95), tm.OptionError, "level=95"),
+    (lambda o, lo, b: tm.plot.coefficients(o, order="edcu"), tm.OptionError, "'educ'"),
+    (lambda o, lo, b: tm.plot.coefficients(o, drop="."), tm.OptionError, "leave no row"),
+    (lambda o, lo, b: tm.plot.coefficients(o, alpha=95), tm.OptionError, "alpha=95"),
     (lambda o, lo, b: tm.plot.coefficients([]), tm.OptionError, "no results"),
     (lambda o, lo, b: tm.plot.coefficients([o, o], names=["a"]), tm.OptionError, "one name for each of the 2"),
     (lambda o, lo, b: tm.plot.coefficients([o, o], names=["a", "a"]), tm.OptionError, "twice"),

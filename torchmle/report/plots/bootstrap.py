@@ -8,7 +8,8 @@ import numpy as np
 
 from ...errors import OptionError, UndefinedStatisticError
 from ...results.bootstrap import BootstrapResults
-from .canvas import COLOURS, alpha_of, axes, finite, legend, percent, remark, wrapped
+from ...results.estimates import within_unit
+from .canvas import COLOURS, axes, finite, legend, percent, remark, wrapped
 from .given import need_name
 
 if TYPE_CHECKING:
@@ -16,7 +17,7 @@ if TYPE_CHECKING:
 
 
 def bootstrap(
-    replicates: Any, name: str, *, method: str = "percentile", level: float = 0.95, ax: Axes | None = None
+    replicates: Any, name: str, *, method: str = "percentile", alpha: float = 0.05, ax: Axes | None = None
 ) -> Axes:
     """Draw the estimates of one parameter in the replicates of a bootstrap, with the estimate and an interval.
 
@@ -25,7 +26,7 @@ def bootstrap(
     replicates : what ``results.bootstrap()`` returned.
     name : of a parameter.
     method : of the interval, as for ``conf_int()`` of a bootstrap.
-    level : of the interval.
+    alpha : one minus the level of the interval.
     ax : matplotlib Axes to draw on.
 
     Raises
@@ -51,12 +52,12 @@ def bootstrap(
     values = finite(replicates.params[name].to_numpy())
     if len(np.unique(values)) < 2:
         raise UndefinedStatisticError(f"{name!r} has {len(np.unique(values))} value in {len(values)} replicates.")
-    low, high = replicates.conf_int(alpha_of(level), method).loc[[name]].to_numpy()[0]
+    low, high = replicates.conf_int(within_unit(alpha), method).loc[[name]].to_numpy()[0]
     ax = axes(ax)
     ax.hist(
         values, bins=min(60, max(8, round(2 * len(values) ** (1 / 3)))), color="0.75", edgecolor="white", linewidth=0.4
     )
-    ax.axvspan(low, high, color=COLOURS[0], alpha=0.15, linewidth=0, label=f"{percent(level)} interval ({method})")
+    ax.axvspan(low, high, color=COLOURS[0], alpha=0.15, linewidth=0, label=f"{percent(alpha)} interval ({method})")
     ax.axvline(float(replicates.estimates[name]), color=COLOURS[0], label="estimate")
     ax.set_xlabel(wrapped(name))
     ax.set_ylabel(f"replicates ({replicates.kind}, of {replicates.reps})")

@@ -11,7 +11,6 @@ import numpy as np
 
 from ...data.vectors import FloatArray
 from ...errors import OptionError, import_extra
-from ...results.estimates import within_unit
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
@@ -53,16 +52,9 @@ def axes(given: Axes | None, size: tuple[float, float] = SIZE) -> Axes:
     return made
 
 
-def alpha_of(level: float) -> float:
-    """Return one minus a confidence level."""
-    if isinstance(level, bool) or not isinstance(level, (int, float)) or not 0 < level < 1:
-        raise OptionError(f"level={level!r} must lie strictly between 0 and 1, e.g. 0.95.")
-    return within_unit(1 - level)
-
-
-def percent(level: float) -> str:
+def percent(alpha: float) -> str:
     """Return a confidence level in words."""
-    return f"{100 * level:.6g} %"
+    return f"{100 * (1 - alpha):.6g} %"
 
 
 def look(number: int) -> dict[str, Any]:

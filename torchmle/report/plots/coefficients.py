@@ -2,14 +2,18 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from ...errors import OptionError, unknown
-from .canvas import COLOURS, GREY, alpha_of, axes, label_rows, legend, marker, percent, wrapped
-from .given import Shown, chosen, named, shown
+from ...errors import OptionError
+from ...results.estimates import within_unit
+from ..tables.column import Column, Ends
+from ..tables.read import read_column
+from ..tables.rows import Row, choose, merge, read_rename
+from .canvas import COLOURS, GREY, axes, label_rows, legend, marker, percent, wrapped
+from .given import named
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
@@ -21,22 +25,23 @@ def coefficients(
     names: Sequence[str] | None = None,
     keep: str | Sequence[str] | None = None,
     drop: str | Sequence[str] | None = None,
-    labels: Mapping[str, str] | None = None,
-    level: float = 0.95,
+    order: str | Sequence[str] | None = None,
+    rename: Mapping[str, str] | Callable[[str], str] | None = None,
+    alpha: float = 0.05,
     ax: Axes | None = None,
 ) -> Axes:
     """Draw estimates with intervals, a row a parameter, those of several models one below the other.
 
-    A fit that is not at a maximum is drawn without intervals, by crosses; a fixed parameter is hollow.
+    A fit that is not at a maximum is drawn without intervals, by crosses; one that is held at a value is hollow.
 
     Parameters
     ----------
-    results : a fit, a list of fits, or a dict of them by name. A bootstrap (percentile intervals), margins, and results
-        of other packages with ``params`` (a Series) and ``conf_int(alpha)`` may stand among them.
+    results : a model, a list of models, or a dict of them by name, as :func:`torchmle.table` takes them: results of
+        torchmle, its bootstraps and margins, and results of statsmodels, linearmodels and pyfixest.
     names : of the models in the legend, for a list.
-    keep, drop : which parameters: a name or a regular expression, or several. ``keep`` also gives the order.
-    labels : names of parameters to what is written in their place.
-    level : of the intervals.
+    keep, drop, order : which rows, and which first: names as they stand, or regular expressions that are searched for.
+    rename : dict of name to label, or a function of the name; estimates with one label share a row.
+    alpha : one minus the level of the intervals.
     ax : matplotlib Axes to draw on.
 
     Raises
@@ -56,29 +61,23 @@ def coefficients(
     >>> [label.get_text() for label in ax.get_yticklabels()]
     ['educ', 'exper', 'female']
     """
-    models = {name: shown(item, alpha_of(level), name) for name, item in named(results, names).items()}
-    terms = chosen(list(dict.fromkeys(t for m in models.values() for t in m.values.index)), keep, drop)
-    texts = _labels(terms, labels, models)
-    ax = axes(ax, _size(texts, len(models)))
-    gap = 0.7 / len(models)
-    for number, (name, model) in enumerate(models.items()):
-        _draw(ax, number, name, model, terms, (number - (len(models) - 1) / 2) * gap)
+    models, ends = named(results, names), Ends(within_unit(alpha))
+    columns = {name: read_column(item, ends) for name, item in models.items()}
+    rows = choose(merge(list(columns.values()), read_rename(rename), False), keep, drop, order)
+    if not rows:
+        raise OptionError(f"keep={keep!r} and drop={drop!r} leave no row.")
+    texts = [row.label for row in rows]
+    ax = axes(ax, _size(texts, len(columns)))
+    gap = 0.7 / len(columns)
+    for number, (name, column) in enumerate(columns.items()):
+        _draw(ax, number, name, column, rows, (number - (len(columns) - 1) / 2) * gap)
     ax.axvline(0, color=GREY, linewidth=0.8, zorder=0)
-    ax.set_ylim(len(terms) - 0.5, -0.5)
-    ax.set_xlabel(_says(named(results, names), level))
+    ax.set_ylim(len(rows) - 0.5, -0.5)
+    ax.set_xlabel(_says(models, alpha))
     label_rows(ax, texts)
-    count = 2 if any(m.lacks for m in models.values()) else len(models)
+    count = 2 if any(c.failure for c in columns.values()) else len(columns)
     legend(ax, count, loc="lower left", bbox_to_anchor=(0.0, 1.0), ncols=3, borderaxespad=0.2)
     return ax
-
-
-def _labels(terms: Sequence[str], labels: Mapping[str, str] | None, models: Mapping[str, Shown]) -> list[str]:
-    given = dict(labels or {})
-    known = {t for m in models.values() for t in m.values.index}
-    for name in given:
-        if name not in known:
-            raise OptionError(unknown("parameter in labels:", name, sorted(known)))
-    return [str(given.get(term, term)) for term in terms]
 
 
 def _size(texts: Sequence[str], models: int) -> tuple[float, float]:
@@ -89,22 +88,21 @@ def _size(texts: Sequence[str], models: int) -> tuple[float, float]:
     return 4.4 + 0.08 * widest, 0.9 + max(lines, 0.6)
 
 
-def _draw(ax: Axes, number: int, name: str, model: Shown, terms: list[str], shift: float) -> None:
+def _draw(ax: Axes, number: int, name: str, column: Column, rows: Sequence[Row], shift: float) -> None:
     """Draw the estimates of one model, ``shift`` rows below the middle of each row."""
-    values, low, high = (s.reindex(terms).to_numpy(dtype=float) for s in (model.values, model.low, model.high))
-    at, colour = np.arange(len(terms)) + shift, COLOURS[number % len(COLOURS)]
-    firm = np.isfinite(high - low) & (high > low)
-    reach = np.where(firm, [values - low, high - values], 0.0)
-    label = f"{name} ({model.lacks})" if model.lacks else name
-    kind = "x" if model.lacks else marker(number)
-    ax.errorbar(
-        *(values[firm], at[firm]), xerr=reach[:, firm], color=colour, fmt=kind, markersize=5, capsize=0, label=label
-    )
-    ax.plot(values[~firm], at[~firm], kind, color=colour, markersize=5, fillstyle="full" if model.lacks else "none")
+    terms = [(i + shift, row.terms[number]) for i, row in enumerate(rows)]
+    numbers = [(i, t.estimate, t.low, t.high) for i, t in terms if t is not None]
+    at, values, low, high = np.array(numbers, dtype=float).reshape(-1, 4).T
+    firm, colour = np.isfinite(high - low) & (high > low), COLOURS[number % len(COLOURS)]
+    reach = np.stack([values - low, high - values])[:, firm]
+    label = f"{name} (not a maximum)" if column.failure else name
+    kind = "x" if column.failure else marker(number)
+    ax.errorbar(values[firm], at[firm], xerr=reach, color=colour, fmt=kind, markersize=5, label=label)
+    ax.plot(values[~firm], at[~firm], kind, color=colour, markersize=5, fillstyle="full" if column.failure else "none")
 
 
-def _says(items: Mapping[str, Any], level: float) -> str:
+def _says(items: Mapping[str, Any], alpha: float) -> str:
     """Return what the horizontal axis shows, with the covariance where all have the same."""
     kinds = {getattr(item, "cov_type", None) for item in items.values()}
     kind = kinds.pop() if len(kinds) == 1 else None
-    return f"estimate and {percent(level)} interval" + (f" ({kind} errors)" if kind else "")
+    return f"estimate and {percent(alpha)} interval" + (f" ({kind} errors)" if kind else "")

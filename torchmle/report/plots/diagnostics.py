@@ -9,9 +9,10 @@ from scipy import special, stats
 
 from ...data.vectors import FloatArray
 from ...errors import OptionError, UndefinedStatisticError, unknown
+from ...results.estimates import within_unit
 from ...results.results import Results
 from ...results.sheet import make_sheet, row_weights
-from .canvas import COLOURS, GREY, alpha_of, axes, band, percent, remark, wrapped
+from .canvas import COLOURS, GREY, axes, band, percent, remark, wrapped
 from .fitted import binned, scatter
 from .given import need_results
 
@@ -80,10 +81,10 @@ def _say_infinite(ax: Axes, count: int) -> None:
         remark(ax, f"{count} infinite residual{'s are' if count > 1 else ' is'} not shown")
 
 
-def qq(results: Results, *, seed: int = 0, level: float = 0.95, ax: Axes | None = None) -> Axes:
+def qq(results: Results, *, seed: int = 0, alpha: float = 0.05, ax: Axes | None = None) -> Axes:
     """Draw sorted quantile residuals against normal quantiles: if the model is right, they lie on the line.
 
-    The band holds each of them by itself with the probability ``level``: the i-th smallest of n uniform numbers has
+    The band holds each of them by itself with the probability ``1 - alpha``: the i-th smallest of n uniform numbers has
     the law Beta(i, n + 1 - i). It takes the estimates for the true parameters. A row of ``freq_weights`` counts as
     often as they say, and stands at the middle of its copies.
 
@@ -91,7 +92,7 @@ def qq(results: Results, *, seed: int = 0, level: float = 0.95, ax: Axes | None 
     ----------
     results : a fit whose model has a distribution function.
     seed : of the randomised residuals of counts and binary responses.
-    level : of the band.
+    alpha : one minus the level of the band.
     ax : matplotlib Axes to draw on.
 
     Raises
@@ -108,7 +109,7 @@ def qq(results: Results, *, seed: int = 0, level: float = 0.95, ax: Axes | None 
     >>> ax.get_xlabel(), ax.get_ylabel()
     ('normal quantile', 'quantile residual')
     """
-    alpha, data = alpha_of(level), need_results(results, "plot.qq()").model.data
+    alpha, data = within_unit(alpha), need_results(results, "plot.qq()").model.data
     if data.weights is not None and data.weights.kind == "sampling_weights":
         raise UndefinedStatisticError(
             "plot.qq() is not defined under sampling_weights: its band needs independent rows that count alike. "
@@ -123,7 +124,7 @@ def qq(results: Results, *, seed: int = 0, level: float = 0.95, ax: Axes | None 
     ax.set_xlabel("normal quantile")
     ax.set_ylabel("quantile residual")
     ax.annotate(
-        f"{percent(level)} band, for each point by itself", (0.99, 0.02), xycoords="axes fraction", ha="right",
+        f"{percent(alpha)} band, for each point by itself", (0.99, 0.02), xycoords="axes fraction", ha="right",
         fontsize="small", color=GREY,
     )  # fmt: skip
     _say_infinite(ax, int((~shown).sum()))

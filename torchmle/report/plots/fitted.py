@@ -11,9 +11,10 @@ import pandas as pd
 from ...data.vectors import FloatArray
 from ...errors import OptionError, UndefinedStatisticError, unknown
 from ...results.asked import read_at, typical_values
+from ...results.estimates import within_unit
 from ...results.results import Results
 from ...results.sheet import Sheet, make_sheet
-from .canvas import COLOURS, alpha_of, axes, band, wrapped
+from .canvas import COLOURS, axes, band, wrapped
 from .given import need_results
 from .margins import POINTS, grid_of
 
@@ -33,7 +34,7 @@ def fit(
     points: str | None = None,
     obs: bool = False,
     ci_method: str = "delta",
-    level: float = 0.95,
+    alpha: float = 0.05,
     ax: Axes | None = None,
 ) -> Axes:
     """Draw the fitted mean along one regressor, with its band and the data.
@@ -52,7 +53,7 @@ def fit(
         ``"none"``; by default means for a response of 0 and 1, else rows. Areas are weights.
     obs : whether to draw the interval of a new observation too (linear models).
     ci_method : ``"delta"``, or ``"endpoint"`` for a band that stays in the range of the mean.
-    level : of the pointwise intervals.
+    alpha : one minus the level of the pointwise intervals.
     ax : matplotlib Axes to draw on.
 
     Raises
@@ -69,7 +70,7 @@ def fit(
     >>> ax.get_xlabel(), ax.get_ylabel()
     ('exper', 'lwage')
     """
-    sheet, alpha = make_sheet(need_results(results, "plot.fit()").model.data), alpha_of(level)
+    sheet, alpha = make_sheet(need_results(results, "plot.fit()").model.data), within_unit(alpha)
     kind = _kind(results, points)
     values = grid_of(sheet, x, grid)
     if sheet.is_categorical(x):

@@ -10,9 +10,10 @@ import pandas as pd
 
 from ...errors import OptionError
 from ...results.asked import need_variable
+from ...results.estimates import within_unit
 from ...results.results import Results
 from ...results.sheet import Sheet, make_sheet
-from .canvas import COLOURS, GREY, alpha_of, axes, band, legend, look, marker, wrapped
+from .canvas import COLOURS, GREY, axes, band, legend, look, marker, wrapped
 from .given import need_results
 
 if TYPE_CHECKING:
@@ -32,7 +33,7 @@ def margins(
     over: str | None = None,
     which: str | Sequence[str] = "mean",
     vce: str = "delta",
-    level: float = 0.95,
+    alpha: float = 0.05,
     ax: Axes | None = None,
 ) -> Axes:
     """Draw the average prediction, or the average effect of a variable, along a regressor, with its band.
@@ -48,7 +49,7 @@ def margins(
     grid : values of ``x``, or how many between its smallest and largest one; whole numbers, if those are not more.
     at : columns to a value, or to each of several.
     over, which, vce : as for :meth:`Results.margins`.
-    level : of the pointwise intervals.
+    alpha : one minus the level of the pointwise intervals.
     ax : matplotlib Axes to draw on.
 
     Raises
@@ -69,7 +70,7 @@ def margins(
     values = grid_of(sheet, x, grid)
     if at is not None and x in at:
         raise OptionError(f"at= sets {x!r}, which is on the horizontal axis; give its values as grid=.")
-    kind, alpha = ("mean" if effect is None else "dydx"), alpha_of(level)
+    kind, alpha = ("mean" if effect is None else "dydx"), within_unit(alpha)
     source: Any = results  # a multinomial model takes several outcomes
     found = source.margins(
         effect, at={x: values, **(at or {})}, over=over, kind=kind, which=which, vce=vce, alpha=alpha

@@ -11,9 +11,10 @@ from scipy import interpolate, special
 
 from ...data.vectors import FloatArray
 from ...errors import ConvergenceWarning, unheard
+from ...results.estimates import within_unit
 from ...results.profile import Profile
 from ...results.results import Results
-from .canvas import COLOURS, GREY, alpha_of, axes, finite, legend, percent, remark, wrapped
+from .canvas import COLOURS, GREY, axes, finite, legend, percent, remark, wrapped
 from .given import need_results
 
 if TYPE_CHECKING:
@@ -23,7 +24,7 @@ ROOTS = (0.35, 0.7, 1.3)
 """Where the curve is computed besides the ends of the interval, as shares of their distance in standard errors."""
 
 
-def profile(results: Results, what: str, *, level: float = 0.95, ax: Axes | None = None) -> Axes:
+def profile(results: Results, what: str, *, alpha: float = 0.05, ax: Axes | None = None) -> Axes:
     """Draw the profile of the log-likelihood with its interval, and the Wald parabola beside it.
 
     Where the two curves part, so do the intervals, and the profile's is the one to trust.
@@ -32,7 +33,7 @@ def profile(results: Results, what: str, *, level: float = 0.95, ax: Axes | None
     ----------
     results : a fit.
     what : name of a parameter, or one function of parameters, as in :meth:`Results.profile`.
-    level : of the interval; the horizontal line is half the chi-squared quantile below the maximum.
+    alpha : one minus the level of the interval; the horizontal line is half the chi-squared quantile below the maximum.
     ax : matplotlib Axes to draw on.
 
     Raises
@@ -55,7 +56,7 @@ def profile(results: Results, what: str, *, level: float = 0.95, ax: Axes | None
     ['profile', 'Wald (nonrobust errors)']
     """
     need_results(results, "plot.profile()")
-    alpha = alpha_of(level)
+    alpha = within_unit(alpha)
     found = results.profile(what, alpha=alpha)
     goal = float(special.ndtri(1 - alpha / 2))
     points = _points(results, what, found, goal)
@@ -112,7 +113,7 @@ def _marks(ax: Axes, found: Profile, goal: float) -> None:
     cut = -0.5 * goal**2
     ax.axhline(cut, color=GREY, linewidth=0.8, linestyle=":")
     middle = (found.low + found.high) / 2 if math.isfinite(found.high - found.low) else found.estimate
-    text = f"{percent(1 - found.alpha)} interval"
+    text = f"{percent(found.alpha)} interval"
     ax.annotate(
         text, (middle, cut), (0, 4), textcoords="offset points", ha="center", fontsize="small", color=GREY,
         bbox={"facecolor": "white", "edgecolor": "none", "pad": 1},
