@@ -27,6 +27,7 @@ _LATEX = {
     MINUS: "$-$",
     TIMES: r"$\times$",
     "\N{NO-BREAK SPACE}": "~",
+    "\N{FIGURE SPACE}": r"\enspace{}",
     "\N{MIDDLE DOT}": r"$\cdot$",
     "\N{DAGGER}": r"\dag{}",
     "\N{DEGREE SIGN}": r"$^{\circ}$",
@@ -73,7 +74,7 @@ def number(value: float) -> str:
 
 def one_line(text: str) -> str:
     """Return text without line breaks and tabs, which would end a row of a table, and without control signs."""
-    return "".join(c if c.isprintable() or c == "\N{NO-BREAK SPACE}" else " " for c in text)
+    return "".join(c if c.isprintable() or c in "\N{NO-BREAK SPACE}\N{FIGURE SPACE}" else " " for c in text)
 
 
 def escape_latex(text: str, math: bool = False) -> str:

@@ -106,6 +106,10 @@ class Heading:
         """Return the heading of every column."""
         return [s.text + s.mark for s in self.spans for _ in range(s.columns)]
 
+    def over(self, column: int) -> int:
+        """Return how many columns the heading of a column stands over."""
+        return [span.columns for span in self.spans for _ in range(span.columns)][column]
+
 
 @dataclass(frozen=True)
 class Line:

@@ -9,9 +9,10 @@ from dataclasses import dataclass
 from ...errors import OptionError
 from ..format import escape_latex, raise_latex
 from .document import Cell, Heading, Line, Run, Table
-from .plain import text, wide, wrapped
+from .plain import balanced, text, wide, wrapped
 
 _PLAIN_NUMBER = re.compile(r"-?\d+(\.\d+)?(e[+-]?\d+)?")
+_SPACE = r"\enspace{}"
 _LABEL = re.compile(r"[^\s\\{}%#~^$&,]+")
 
 
@@ -29,7 +30,7 @@ def latex(table: Table, siunitx: bool, threeparttable: bool, caption: str | None
 
     columns = _siunitx(table) if siunitx else _halves(table)
     notes = [] if threeparttable else _note_rows(table, columns, escaped)
-    tabular = _tabular(table, columns, escaped, notes)
+    tabular = _tabular(table if siunitx else balanced(table), columns, escaped, notes)
     packages = ["booktabs", *(["siunitx"] if siunitx else []), *(["threeparttable"] if threeparttable else [])]
     top = [f"% \\usepackage{{{', '.join(packages)}}}"]
     if title is None and anchor is None and not threeparttable:
@@ -157,4 +158,5 @@ def _unbracketed(item: str) -> str:
 
 
 def _runs(runs: Sequence[Run]) -> str:
-    return "".join(raise_latex(r.text) if r.raised else escape_latex(r.text) for r in runs)
+    found = "".join(raise_latex(r.text) if r.raised else escape_latex(r.text) for r in runs)
+    return re.sub(r"(?:\\enspace\{\})+", lambda spaces: f"\\hspace{{{len(spaces[0]) / len(_SPACE) / 2:g}em}}", found)

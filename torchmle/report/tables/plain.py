@@ -8,6 +8,7 @@ import re
 import textwrap
 import unicodedata
 from collections.abc import Sequence
+from dataclasses import replace
 
 import pandas as pd
 from tabulate import tabulate
@@ -71,6 +72,34 @@ def aligned(cells: Sequence[Cell]) -> list[str]:
         joined = " " * start + half[0].plain + half[1].plain
         found.append(joined + " " * (width - wide(joined)))
     return found
+
+
+def balanced(table: Table) -> Table:
+    """Return a table for formats with two columns a model, whose numbers stand in the middle below wider text.
+
+    What spans both columns and is wider than them widens the second one only. So the first number of a column gets
+    half the difference as spaces before it, each of the width of a digit, which widens the first one.
+    """
+    blocks = [list(block) for block in table.blocks]
+    for j in range(table.columns):
+        places = [(b, i) for b, block in enumerate(blocks) for i, line in enumerate(block) if line.cells[j].halves]
+        spaces = round(_spare(table, j))
+        if places and spaces > 0:
+            b, i = places[0]
+            cells = list(blocks[b][i].cells)
+            cells[j] = replace(cells[j], parts=("\N{FIGURE SPACE}" * spaces, *cells[j].parts))
+            blocks[b][i] = replace(blocks[b][i], cells=tuple(cells))
+    return replace(table, blocks=tuple(map(tuple, blocks)))
+
+
+def _spare(table: Table, column: int) -> float:
+    """Return by how many signs, at either side, the text of a column is wider than its numbers."""
+    cells = [line.cells[column] for line in table.lines]
+    halves = [cell.halves for cell in cells]
+    numbers = sum(max((wide(h[side].plain) for h in halves if h), default=0) for side in (0, 1))
+    texts = [wide(cell.plain) for cell in cells if cell.halves is None]
+    words = [wide(heading.each()[column]) / heading.over(column) for heading in table.headings]
+    return (max([*texts, *words], default=0) - numbers) / 2
 
 
 def _widths(table: Table, cells: Sequence[Sequence[str]]) -> list[int]:

@@ -6,13 +6,14 @@ from collections.abc import Sequence
 
 from ..format import quote_typst
 from .document import Cell, Heading, Line, Run, Table
+from .plain import balanced
 
 
 def typst(table: Table) -> str:
     """Return a figure with a table of two columns a model, which meet at the decimal point."""
     columns = ", ".join(["auto"] * (1 + 2 * table.columns))
     rules = ["  table.hline(stroke: 0.8pt),", *(part for h in table.headings for part in _heading(h))]
-    for block in table.blocks:
+    for block in balanced(table).blocks:
         rules += ["  table.hline(stroke: 0.5pt),", *(_line(line) for line in block)]
     caption = f"  caption: {quote_typst(table.caption)},\n" if table.caption else ""
     notes = "".join(f"  #{quote_typst(note)}\\\n" for note in table.notes)

@@ -11,8 +11,8 @@ from ..format import one_line
 from .document import Heading, Line, Run, Table
 from .plain import aligned, wide
 
-DIGIT = 0.075
-"""Width of a digit in inches, at ten points."""
+DIGIT, LABEL = 0.075, 3.0
+"""Width of a digit at ten points, and most width of the labels, in inches."""
 
 
 def document(table: Table) -> bytes:
@@ -29,7 +29,9 @@ def document(table: Table) -> bytes:
         _heading(grid, i, heading)
     for i, line in enumerate(lines):
         _line(grid.rows[heads + i].cells, line, [point for _, point in layout])
-    _widths(grid, table, [width for width, _ in layout])
+    widths = [_labels_width(table), *(width for width, _ in layout)]
+    _widths(grid, widths)
+    _turn(file.sections[0], sum(widths))
     _rules(grid, table)
     for note in table.notes:
         _write(file.add_paragraph(), (Run(one_line(note)),), size=8.5)
@@ -44,19 +46,13 @@ def _layout(table: Table) -> list[tuple[float, float]]:
     for j in range(table.columns):
         cells = [line.cells[j] for line in table.lines]
         texts = aligned(cells)
-        words = max([wide(h.each()[j]) / _span_at(h, j) for h in table.headings])
+        words = max(wide(h.each()[j]) / h.over(j) for h in table.headings)
         width = max(max(map(wide, texts), default=0), words) * DIGIT + 0.25
         halves = [c.halves for c in cells]
         left = max((wide(h[0].plain) for h in halves if h), default=0)
         right = max((wide(h[1].plain) for h in halves if h), default=0)
         found.append((width, width / 2 + (left - right) * DIGIT / 2 - 0.075))
     return found
-
-
-def _span_at(heading: Heading, column: int) -> int:
-    """Return over how many columns the heading of a column stands."""
-    widths = [span.columns for span in heading.spans for _ in range(span.columns)]
-    return widths[column]
 
 
 def _heading(grid: Any, row: int, heading: Heading) -> None:
@@ -103,15 +99,30 @@ def _write(paragraph: Any, runs: Sequence[Run], size: float = 10, italic: bool =
         piece.italic = italic or None
 
 
-def _widths(grid: Any, table: Table, widths: Sequence[float]) -> None:
+def _labels_width(table: Table) -> float:
+    """Return the width of the labels; longer ones go over several lines."""
+    labels = [wide(line.label) + 2 * line.indent for line in table.lines] + [wide(h.label) for h in table.headings]
+    return min(max(labels, default=0) * DIGIT + 0.25, LABEL)
+
+
+def _widths(grid: Any, widths: Sequence[float]) -> None:
     from docx.shared import Inches
 
-    labels = [wide(line.label) + 2 * line.indent for line in table.lines] + [wide(h.label) for h in table.headings]
-    for column, width in zip(grid.columns, [max(labels, default=0) * DIGIT + 0.25, *widths], strict=True):
+    for column, width in zip(grid.columns, widths, strict=True):
         column.width = Inches(width)
         for cell in column.cells:
             if cell._tc.grid_span == 1:
                 cell.width = Inches(width)
+
+
+def _turn(section: Any, width: float) -> None:
+    """Turn the page where the table is wider than it."""
+    from docx.enum.section import WD_ORIENT
+    from docx.shared import Inches
+
+    if Inches(width) > section.page_width - section.left_margin - section.right_margin:
+        section.orientation = WD_ORIENT.LANDSCAPE
+        section.page_width, section.page_height = section.page_height, section.page_width
 
 
 def _rules(grid: Any, table: Table) -> None:
