@@ -180,6 +180,71 @@ def test_z_of_a_multiplier_is_the_score_test():
     assert z**2 == pytest.approx(test.statistic, rel=1e-8)
 
 
+# ---- problems with known solutions: Hock and Schittkowski (1981), Test Examples for Nonlinear Programming Codes
+
+
+def minimise(f, count, start, **given):
+    """Return the fit of a likelihood whose negative is f, a function of ``count`` numbers."""
+    names = tuple(f"x{i + 1}" for i in range(count))
+    scalar = {"extra_params": names, "loglike": lambda self, params: -f(params)}
+    model = type("Problem", (tm.GenericLikelihoodModel,), scalar)(np.zeros(20))
+    return model.fit(dict(zip(names, map(float, start), strict=True)), **given)
+
+
+PROBLEMS = {
+    "6": (lambda x: (1 - x[0]) ** 2, ["10*(x2 - x1**2) = 0"], [-1.2, 1], 0.0),
+    "7": (lambda x: torch.log(1 + x[0] ** 2) - x[1], ["(1 + x1**2)**2 + x2**2 = 4"], [2, 2], -np.sqrt(3)),
+    "12": (
+        lambda x: 0.5 * x[0] ** 2 + x[1] ** 2 - x[0] * x[1] - 7 * x[0] - 7 * x[1],
+        ["4*x1**2 + x2**2 <= 25"],
+        [0, 0],
+        -30.0,
+    ),
+    "29": (lambda x: -x[0] * x[1] * x[2], ["x1**2 + 2*x2**2 + 4*x3**2 <= 48"], [1, 1, 1], -16 * np.sqrt(2)),
+    "39": (lambda x: -x[0], ["x2 - x1**3 - x3**2 = 0", "x1**2 - x2 - x4**2 = 0"], [2, 2, 2, 2], -1.0),
+    "42": (
+        lambda x: (x[0] - 1) ** 2 + (x[1] - 2) ** 2 + (x[2] - 3) ** 2 + (x[3] - 4) ** 2,
+        ["x1 = 2", "x3**2 + x4**2 = 2"],
+        [1, 1, 1, 1],
+        28 - 10 * np.sqrt(2),
+    ),
+    "71": (
+        lambda x: x[0] * x[3] * (x[0] + x[1] + x[2]) + x[2],
+        ["x1*x2*x3*x4 >= 25", "x1**2 + x2**2 + x3**2 + x4**2 = 40"],
+        [1, 5, 5, 1],
+        17.0140173,
+    ),
+    "78": (  # unbounded under any penalty, with a minimum near the start under a large one
+        lambda x: x.prod(),
+        [
+            "x1**2 + x2**2 + x3**2 + x4**2 + x5**2 = 10",
+            "x2*x3 - 5*x4*x5 = 0",
+            "x1**3 + x2**3 = -1",
+        ],
+        [-2, 1.5, 2, -1, -1],
+        -2.91970041,
+    ),
+}
+
+
+@pytest.mark.parametrize("number", PROBLEMS)
+def test_problems_with_known_solutions(number):
+    f, constraints, start, best = PROBLEMS[number]
+    bounds = {f"x{i}": (1, 5) for i in (1, 2, 3, 4)} if number == "71" else None
+    ours = minimise(f, len(start), start, constraints=constraints, bounds=bounds)
+    assert ours.converged
+    assert -ours.llf == pytest.approx(best, rel=1e-8, abs=1e-9)
+
+
+@pytest.mark.parametrize("factor", [1e-6, 1e6])
+def test_the_units_of_a_constraint_do_not_matter(factor):
+    ours = LOGIT.fit(constraints=[tm.equality(lambda p: factor * (p["educ"] * p["exper"] - 0.05))])
+    theirs = LOGIT.fit(constraints=["educ * exper = 0.05"])
+    np.testing.assert_allclose(ours.params, theirs.params, rtol=1e-9)
+    np.testing.assert_allclose(ours.bse, theirs.bse, rtol=1e-8)
+    np.testing.assert_allclose(ours.constraints["multiplier"] * factor, theirs.constraints["multiplier"], rtol=1e-7)
+
+
 # ---- errors: given where the theory has them, withheld elsewhere
 
 
@@ -378,6 +443,10 @@ def test_float32_and_no_grad():
         ours = model.fit(constraints=["educ * exper = 0.05"])
     np.testing.assert_allclose(ours.params, LOGIT.fit(constraints=["educ * exper = 0.05"]).params, rtol=1e-3)
     assert ours.params["educ"] * ours.params["exper"] == pytest.approx(0.05, rel=1e-7)
+    third = tm.equality(lambda p, m: torch.sigmoid(m.exog @ torch.stack([p[n] for n in m.exog_names])).mean() - 0.3)
+    data = model.fit(constraints=[third])
+    assert data.converged
+    assert data.predict().mean() == pytest.approx(0.3, abs=1e-4)
 
 
 # ---- no solution

@@ -11,7 +11,7 @@ from torch import Tensor
 from ..errors import listing
 from ..linalg import cholesky, solve_spd
 from ..optim.base import OptimResult, Status
-from ..optim.tangent import FEASIBLE, Stationary
+from ..optim.tangent import Stationary
 from ..params.map import ParamMap
 from ..results.fit import Fit, Restriction
 from .imposed import Imposed
@@ -27,17 +27,21 @@ EDGE = (
 
 @dataclass(frozen=True)
 class Outcome:
-    """Hold how a search under constraints ended: the constraints, and the point with its multipliers."""
+    """Hold how a search under constraints ended: the constraints, the point with its multipliers, and the verdict.
+
+    ``near`` is the distance from a constraint, in comparable units, that is none.
+    """
 
     imposed: Imposed
     end: Stationary
     status: Status
+    near: float
 
     @property
     def edge(self) -> list[int]:
         """Return the inequalities that hold with equality."""
         end = self.end
-        on = end.surface.values <= FEASIBLE * end.size * end.surface.jacobian.norm(dim=1)
+        on = end.surface.values <= self.near * end.surface.jacobian.norm(dim=1)
         edge: list[int] = (~end.equal & (end.active | on)).nonzero().flatten().tolist()
         return edge
 
@@ -94,13 +98,15 @@ class Outcome:
     def _notes(self, found: tuple[Restriction, ...]) -> list[str]:
         if self.status is Status.INFEASIBLE:
             gaps = self.end.gaps.tolist()
-            bad = [r for r, gap in zip(found, gaps, strict=True) if gap > FEASIBLE * self.end.size]
+            bad = [r for r, gap in zip(found, gaps, strict=True) if gap > self.near]
             said = [f"{r.name} is {r.value:.6g}, not {'0' if r.kind == 'equality' else '>= 0'}" for r in bad]
             return [f"Violated: {'; '.join(said[:SHOWN])}{'; ...' if len(said) > SHOWN else ''}."]
         if self.status is Status.DEPENDENT:
             lost = [r.name for i, r in enumerate(found) if i not in self.end.used and r.kind == "equality"]
             return [f"Not independent of the others: {', '.join(lost or [r.name for r in found])}."]
         said = [r.sentence for r in found if r.active] or [f"none of {len(found)} inequalities binds"]
+        if self.status is not Status.CONVERGED:
+            said = [f"{r.name} is {r.value:.3g} here" for r in found]
         return [f"Constraints: {'; '.join(said[:SHOWN])}{'; ...' if len(said) > SHOWN else ''}."]
 
 

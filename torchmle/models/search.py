@@ -18,6 +18,7 @@ from ..optim.augmented import maximise_under
 from ..optim.base import Observer, Optimizer, OptimResult, Options, State, Status, TraceRow, minimise
 from ..optim.bounded import Bounded, Limits
 from ..optim.registry import make_optimizer
+from ..optim.tangent import negligible
 from ..params.bounds import Bound, feasible, inequalities, read_bounds
 from ..params.constraints import constrain
 from ..params.map import ParamMap
@@ -91,7 +92,7 @@ def maximise(search: Search) -> Found:
     limits = None if conditions else _limits(search, bounds)
     if limits is not None:
         gamma = _inside(search, limits, gamma)
-    elif not search.given:
+    elif not (search.given or search.model.data.has_nets):
         try:
             gamma = refine_on_sample(search.objective, search.map, gamma, search.optimizer.name)
         except KeyboardInterrupt:  # there is no point yet but the start: return it, as an interrupted fit
@@ -153,7 +154,9 @@ def _under(search: Search, imposed: Imposed, options: Options, gamma: Tensor, wa
     if under.end is None:
         return Found(gamma, search.map, under.result)
     pmap, result = along(search.map, under.end, under.result)
-    return Found(gamma, pmap, result, Outcome(imposed, under.end, result.status))
+    return Found(
+        gamma, pmap, result, Outcome(imposed, under.end, result.status, negligible(search.tol) * under.end.size)
+    )
 
 
 def _from_several(search: Search, limits: Limits | None, gamma: Tensor, watch: _Watch) -> Found:

@@ -15,7 +15,7 @@ from .loop import Limits, drive
 from .newton import Newton
 from .status import Status
 from .surface import Augmented, Constraints, Surface
-from .tangent import FEASIBLE, Stationary, polish, stationary, typical_curvature
+from .tangent import Stationary, negligible, polish, stationary, typical_curvature
 
 PENALTY, FASTER = 10.0, 10.0
 """First penalty in units of a typical curvature, and its growth where constraints are not met faster."""
@@ -26,18 +26,25 @@ FASTEST = 1e12
 ROUNDS, ENOUGH = 40, 6
 """Times that multipliers or penalties are changed, at most, and after which constraints that hold need no more."""
 
+FAR = 100.0
+"""Distance from the constraints, relative to that at the start of a round and to the point, beyond which it failed."""
+
 STATIONARY = 1e-3
 """Slope of the violation, relative to it and to the gradients of the constraints, at which it cannot be made less."""
 
 
 @dataclass(frozen=True)
 class Round:
-    """Hold where the method stands: the inner search, the penalty, and how well the last round met the constraints."""
+    """Hold where the method stands: the inner search, the penalty, and how well the last round met the constraints.
+
+    ``begin`` is where the round began, ``violation`` what the last one left, ``first`` what the first one left.
+    """
 
     inner: State
     problem: Augmented
     penalty: float
     units: Tensor
+    begin: Tensor
     violation: float = math.inf
     first: float = math.inf
     count: int = 0
@@ -73,7 +80,7 @@ class AugmentedLagrangian:
         surface = self.constraints.at(x)
         units = _sizes(surface, torch.zeros_like(surface.values))
         problem = self._augmented(x, torch.zeros_like(surface.values), PENALTY, units)
-        return self._begun(x, Round(State(x, Evaluation(math.nan)), problem, PENALTY, units))
+        return self._begun(x, Round(State(x, Evaluation(math.nan)), problem, PENALTY, units, x))
 
     def step(self, state: State) -> State:
         """Take one Newton step, or end the round."""
@@ -81,10 +88,27 @@ class AugmentedLagrangian:
         inner = stage.inner
         if inner.status is None:
             inner = self._newton(stage.count).step(stage.problem, inner)
+        if inner.status is None and self._ran_away(stage, inner.x):
+            return self._tighter(stage)
         stage = replace(stage, inner=inner)
-        if inner.status is None:
-            return replace(inner, memory=stage)
-        return self._ended(stage)
+        return replace(inner, memory=stage) if inner.status is None else self._ended(stage)
+
+    def _ran_away(self, stage: Round, x: Tensor) -> bool:
+        """Return whether the constraints are left so far behind that the penalty does not hold the function."""
+        if stage.penalty * FASTER > FASTEST:
+            return False
+        now, before = (self._violation(at, stage.units) for at in (x, stage.begin))
+        return not now <= FAR * max(before, 1 + float(stage.begin.abs().max()))
+
+    def _violation(self, x: Tensor, units: Tensor) -> float:
+        values = self.constraints.at(x).values / units
+        return float(torch.where(self.constraints.equal, values.abs(), -values).clamp(min=0.0).max())
+
+    def _tighter(self, stage: Round) -> State:
+        """Return the start of the same round with a larger penalty."""
+        penalty = stage.penalty * FASTER
+        problem = self._augmented(stage.begin, stage.problem.multipliers, penalty, stage.units)
+        return self._begun(stage.begin, replace(stage, problem=problem, penalty=penalty))
 
     def _newton(self, count: int) -> Newton:
         """Return the inner method, the more exact the later."""
@@ -97,7 +121,7 @@ class AugmentedLagrangian:
     def _begun(self, x: Tensor, stage: Round) -> State:
         """Return the state at the start of a round."""
         inner = self._newton(stage.count).init(stage.problem, x, stage.problem.evaluate(x, 2))
-        return replace(inner, status=None, memory=replace(stage, inner=inner))
+        return replace(inner, status=None, memory=replace(stage, inner=inner, begin=x))
 
     def _ended(self, stage: Round) -> State:
         """Return the polished point if it is a maximum, else the start of the next round."""
@@ -120,7 +144,7 @@ class AugmentedLagrangian:
             count=stage.count + 1,
             first=stage.first if math.isfinite(stage.first) else violation,
         )
-        met = violation <= FEASIBLE * (1 + float(x.abs().max())) and after.count > ENOUGH
+        met = violation <= negligible(self.tol) * (1 + float(x.abs().max())) and after.count > ENOUGH
         if met or after.count >= ROUNDS or penalty > FASTEST:
             return self._given_up(after, x, implied)
         multipliers = implied if better else stage.problem.multipliers
@@ -137,7 +161,7 @@ class AugmentedLagrangian:
 
     def _verdict(self, stage: Round, end: Stationary) -> tuple[Status, float]:
         gaps = end.gaps
-        if float(gaps.max()) > 100 * FEASIBLE * end.size:
+        if float(gaps.max()) > 100 * negligible(self.tol) * end.size:
             pull = end.surface.values / stage.units
             wrong = torch.where(self.constraints.equal, pull, pull.clamp(max=0.0))
             slope = (end.surface.jacobian / stage.units[:, None]).mT @ wrong

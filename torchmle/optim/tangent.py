@@ -13,8 +13,14 @@ from ..linalg import solve_spd, symmetric
 from .base import Evaluation, Problem
 from .surface import Constraints, Surface
 
-FEASIBLE = 1e-8
-"""Distance from where a constraint holds, relative to the size of the point and one, that counts as none."""
+
+def negligible(tol: float) -> float:
+    """Return the distance from where a constraint holds, relative to the size of the point and one, that is none.
+
+    A verdict of single precision (a ``tol`` that is not small) asks for as much of constraints that use the data.
+    """
+    return 1e-8 if tol < 1e-6 else 1e-4
+
 
 DEPENDENT = 1e-8
 """Part of a gradient, relative to its size on the way, outside the span of others below which it is none of its own."""
@@ -120,12 +126,12 @@ class Stationary:
         """Return whether this is a maximum along the active constraints: feasible, stationary, curved, and at rest."""
         near = 1e-6 if tol < 1e-6 else 1e-3
         rest = not len(self.x) or bool((self.step.abs() <= near * (1 + self.x.abs())).all())
-        return self.decrement <= tol and self.gap <= FEASIBLE * self.size and rest
+        return self.decrement <= tol and self.gap <= negligible(tol) * self.size and rest
 
     def revised(self, tol: float) -> Tensor | None:
         """Return another set of active constraints, one more that is violated or one less that pulls; None if right."""
         broken = torch.where(self.active, 0.0, self.gaps)
-        if len(broken) and float(broken.max()) > FEASIBLE * self.size:
+        if len(broken) and float(broken.max()) > negligible(tol) * self.size:
             active = self.active.clone()
             active[int(broken.argmax())] = True
             return active
@@ -172,15 +178,19 @@ def stationary(
 
 def independent(rows: Tensor, order: list[int]) -> list[int]:
     """Return those of some rows, taken in order, that are no combination of earlier ones."""
-    basis = torch.zeros(0, rows.shape[1], dtype=rows.dtype, device="cpu")
-    kept = []
-    for i in order:
-        rest = rows[i]
+    left = rows[order]
+    least = DEPENDENT * left.norm(dim=1).clamp(min=1.0)
+    kept: list[int] = []
+    while len(kept) < rows.shape[1]:
+        own = (left.norm(dim=1) > least).nonzero()
+        if not len(own):
+            break
+        first = int(own[0])
+        unit = left[first] / left[first].norm()
         for _ in range(2):  # twice is enough
-            rest = rest - basis.mT @ (basis @ rest)
-        if float(rest.norm()) > DEPENDENT * max(1.0, float(rows[i].norm())):
-            basis = torch.cat([basis, (rest / rest.norm())[None]])
-            kept.append(i)
+            left = left - torch.outer(left @ unit, unit)
+        left[: first + 1] = 0.0
+        kept.append(order[first])
     return kept
 
 
