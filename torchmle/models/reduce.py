@@ -176,7 +176,7 @@ def _vetted(data: ModelData) -> ModelData:
 
 _FORMULAS: Mapping[str, Callable[[Any], Any]] = {
     "network": lambda stored: stored,
-    "snapshot": lambda nothing: nothing,
+    "nothing": lambda nothing: nothing,
     "known": lambda place: find_known(*place),
     "formula": formula_from_plain,
     "spec": spec_from_plain,

@@ -22,6 +22,7 @@ from ..data.vetting import describe_known, obstacle
 from ..errors import DataError, DataWarning, OptionError, StoreError, warn
 from ..files import writable_path, write_atomically
 from ..inference.estimator import BY_ROW
+from ..loglik.batches import LoaderBatches
 from ..loglik.network import Network
 from ..loglik.objective import Objective
 from ..optim.snapshots import Snapshot
@@ -128,7 +129,8 @@ def _special(native: bool) -> Mapping[type[Any], tuple[str, Callable[[Any], Any]
     module: dict[type[Any], tuple[str, Callable[[Any], Any]]] = {Network: ("network", Network.stored)}
     return {
         **({} if native else module),
-        Snapshot: ("snapshot", lambda v: None),
+        Snapshot: ("nothing", lambda v: None),
+        LoaderBatches: ("nothing", lambda v: None),
         Known: ("known", lambda v: v.place),
         Natural: ("natural", lambda v: v.name),
         Curve: ("curve", curve_signature),

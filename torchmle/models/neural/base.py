@@ -15,8 +15,9 @@ from ...config import resolve_device
 from ...data.batch import DataOptions, ModelData
 from ...data.extras import ExtraInputs
 from ...data.formula import caller_names
-from ...errors import OptionError, UndefinedStatisticError, collecting_notes, unknown
+from ...errors import OptionError, collecting_notes, unknown
 from ...loglik.network import Network, StoredNetwork, created, own_network
+from ...loglik.objective import Objective
 from ...optim.checks import check_whole
 from ...params.map import ParamMap, Units
 from ...workers import engine
@@ -26,7 +27,9 @@ from ..request import FitRequest
 from ..views import of_table
 from .data import read_data
 from .inputs import BATCH, available, inputs_of, read_arguments
+from .loader import Loader, LoaderObjective, on_batch, rowless_data
 from .objective import ModuleObjective, row_bytes, rows_in_room
+from .predicting import answered, unpredictable
 from .restore import rebuilt
 from .results import NeuralResults
 
@@ -92,6 +95,7 @@ class ModuleModel(GenericLikelihoodModel):
 
     network: Network
     rank: int
+    loader: Loader | None = None
 
     def __init__(
         self,
@@ -110,10 +114,11 @@ class ModuleModel(GenericLikelihoodModel):
         device: str | torch.device = "cpu",
         dtype: torch.dtype | str = torch.float64,
         _data: ModelData | None = None,
+        _loader: Loader | None = None,
         **others: Any,
     ) -> None:
         self._check_predictors(others, "array")
-        self.rank = 2
+        self.rank, self.loader = 2 if _loader is None else _loader.rank, _loader
         if _data is None:
             extras = ExtraInputs(offset, None, freq_weights, var_weights, sampling_weights, groups, row_data)
             options = DataOptions(missing, "drop", *resolve_device(device, dtype))
@@ -157,6 +162,46 @@ class ModuleModel(GenericLikelihoodModel):
         own = {name: others.pop(name) for name in cls.own_inputs if name in others}
         cls._check_predictors(others, "formula")
         return of_table(cls, formula, data, "exog", {}, extras, options, context, module=module, seed=seed, **own)
+
+    @classmethod
+    def from_batches(
+        cls: type[M],
+        loader: Any,
+        *,
+        module: nn.Module | None = None,
+        seed: int = 0,
+        freq_weights: str | int | None = None,
+        sampling_weights: str | int | None = None,
+        device: str | torch.device = "cpu",
+        dtype: torch.dtype | str = torch.float64,
+        **own: Any,
+    ) -> M:
+        """Build the model from a DataLoader, or any iterable of batches that can be read again and again.
+
+        It is trained batch by batch as the loader cuts them, and everything else is a sum over batches: the records
+        are never in memory together. What needs single rows of the fit is an error.
+
+        Parameters
+        ----------
+        loader : gives ``(x, y)``, or dicts with the names of the data. It is read once to count the records.
+        freq_weights, sampling_weights : key or position of the weights in a batch.
+        own : ``classes`` of a classifier, whose batches have the positions of classes as ``y``.
+
+        Examples
+        --------
+        >>> import torch, torchmle as tm
+        >>> x = torch.linspace(0, 1, 100)
+        >>> pairs = torch.utils.data.TensorDataset(x[:, None], (x > 0.5).long())
+        >>> loader = torch.utils.data.DataLoader(pairs, batch_size=25, shuffle=True)
+        >>> model = tm.Classifier.from_batches(loader, module=torch.nn.Linear(1, 2), classes=["low", "high"])
+        >>> model.fit(method="adam", maxiter=100, options={"lr": 0.1}).classify([0.9])
+        'high'
+        """
+        place, kind = resolve_device(device, dtype)
+        with engine(place):
+            weights = {"freq_weights": freq_weights, "sampling_weights": sampling_weights}
+            read = Loader(loader, weights, place, kind)
+            return cls(None, None, module=module, seed=seed, _data=rowless_data(read), _loader=read, **own)
 
     @classmethod
     def _check_predictors(cls, given: Mapping[str, Any], what: str) -> None:
@@ -256,14 +301,20 @@ class ModuleModel(GenericLikelihoodModel):
         """Return the map of parameters that belong to no column."""
         return opaque_map(self, names, "raw")
 
-    def make_objective(self, pmap: ParamMap) -> ModuleObjective:
+    def make_objective(self, pmap: ParamMap) -> Objective:
         """Return the log-likelihood of the module."""
+        if self.loader is not None:
+            return LoaderObjective(self, self.loader, pmap, self.sample().of_rows(pmap).each)
+        return self.of_rows(pmap)
+
+    def of_rows(self, pmap: ParamMap, each: float | None = None) -> ModuleObjective:
+        """Return the log-likelihood of rows in memory; ``each`` is how many bytes the graph of one keeps, if known."""
 
         def rows_of(rows: slice | Tensor, at: Tensor) -> Tensor:
             return self.take(rows).loglikeobs(at)
 
         weights, dtype, device = self.data.weights, self.endog.dtype, self.data.device
-        each = row_bytes(rows_of, self.start_params.to(device, dtype), self.nobs)
+        each = row_bytes(rows_of, self.start_params.to(device, dtype), self.nobs) if each is None else each
         return ModuleObjective(
             rows_of,
             *(self.nobs, len(pmap.names), device, dtype),
@@ -273,6 +324,10 @@ class ModuleModel(GenericLikelihoodModel):
             most=rows_in_room(each, device, self.nobs),
             each=each,
         )
+
+    def sample(self) -> ModuleModel:
+        """Return the model on the first records, which the likelihood is checked on."""
+        return self if self.loader is None else on_batch(self, self.loader.first, None)
 
     def with_network(self: M, network: Network) -> M:
         """Return the model with another module of the same parameters."""
@@ -314,34 +369,17 @@ class ModuleModel(GenericLikelihoodModel):
 
     def predicted(self, params: Tensor, which: str) -> Tensor:
         """Return predictions of one kind for the rows of the model; the first dimension counts rows."""
-        own, base = type(self), ModuleModel
+        own = type(self)
         if which == "mean" and own.predict_mean is not GenericLikelihoodModel.predict_mean:
             return self.predict_mean(params)
         if which in ("eta", "linear") and self.has_output:
-            return self._answer(self.output(params), which)
-        if not which.startswith("_") and not hasattr(base, which) and callable(getattr(own, which, None)):
-            return self._answer(getattr(self, which)(self.output(params)), which)
+            return answered(self, self.output(params), which)
+        if not which.startswith("_") and not hasattr(ModuleModel, which) and callable(getattr(own, which, None)):
+            return answered(self, getattr(self, which)(self.output(params)), which)
         if which in self.network.methods:
-            return self._answer(self.output(params, which), which)
-        raise self._unpredictable(which)
-
-    def _answer(self, found: Any, which: str) -> Tensor:
-        rows = len(self.endog)
-        if not isinstance(found, Tensor) or found.ndim == 0 or len(found) != rows:
-            seen = f"shape {tuple(found.shape)}" if isinstance(found, Tensor) else type(found).__name__
-            raise OptionError(f"{self.model_name}: which={which!r} gives {seen}; it must have {rows} rows.")
-        return found[:, 0] if tuple(found.shape) == (rows, 1) else found
-
-    def _unpredictable(self, which: str) -> Exception:
-        own = [n for n, v in vars(type(self)).items() if callable(v) and n[0] != "_" and not hasattr(ModuleModel, n)]
-        kinds = dict.fromkeys([*(["eta"] if self.has_output else []), *own, *self.network.methods])
-        if which in ("mean", "linear"):
-            return UndefinedStatisticError(
-                f"{self.model_name} does not say what its {which} is. Define {which}(self, x) in the module"
-                f"{f', or {which}(self, output) in the model' if self.has_output else ''}. "
-                f"Available: {', '.join(kinds) or 'nothing yet'}."
-            )
-        return OptionError(unknown("which", which, ["mean", *kinds]))
+            return answered(self, self.output(params, which), which)
+        own_ones = [n for n, v in vars(own).items() if callable(v) and n[0] != "_" and not hasattr(ModuleModel, n)]
+        raise unpredictable(self, which, own_ones)
 
     # ---- keeping
 

@@ -14,6 +14,7 @@ from ...data.levels import code_levels, label_of
 from ...errors import DataError, LikelihoodError, OptionError, UndefinedStatisticError, listing, unknown
 from ...special import log_sigmoid
 from .base import ModuleModel
+from .loader import Loader
 
 MOST = 10_000
 """Classes up to which a response of numbers is taken for one of classes."""
@@ -66,7 +67,9 @@ class Classifier(ModuleModel):
         _labels: tuple[Any, ...] | None = None,
         **options: Any,
     ) -> None:
-        if options.get("_data") is None:
+        if options.get("_loader") is not None:
+            _labels = _read_classes(classes)
+        elif options.get("_data") is None:
             endog, _labels = code_levels(endog, "endog")
         self.labels, self._asked = _labels or (), _read_classes(classes)
         super().__init__(endog, exog, **options)
@@ -80,6 +83,9 @@ class Classifier(ModuleModel):
 
     def check_endog(self) -> None:
         """Turn the response into positions of classes."""
+        if self.loader is not None:
+            self._check_batches(self.loader)
+            return
         what = f"{type(self).__name__}: the response {self.data.endog_name!r}"
         seen: list[float] = torch.unique(self.endog).tolist()
         if self.labels:
@@ -99,6 +105,16 @@ class Classifier(ModuleModel):
         self.endog = place[torch.searchsorted(codes, self.endog)]
         self.labels = tuple(known)
         self.data = replace(self.data, endog=self.endog)
+
+    def _check_batches(self, loader: Loader) -> None:
+        """Find the classes of batches, which hold their positions."""
+        seen = [torch.unique(loader.named(batch)["endog"]) for batch in loader.in_order()]
+        codes = torch.unique(torch.cat(seen)).tolist()
+        count = len(self.labels) or int(max(codes)) + 1
+        bad = [code for code in codes if code != int(code) or not 0 <= code < count]
+        if bad:
+            raise DataError(f"y of the batches holds {listing(bad)}; it must be positions of classes, 0 to {count - 1}")
+        self.labels = self.labels or tuple(range(count))
 
     # ---- the likelihood
 

@@ -33,6 +33,11 @@ def fit_module(model: ModuleModel, request: FitRequest) -> NeuralResults:
         return results
     if block is not None:
         raise OptionError(f"block= is for training; method={request.method!r} gives errors of all parameters.")
+    if model.loader is not None:
+        raise OptionError(
+            f"method={request.method!r} needs the rows in memory; a model from batches is trained by 'adam', 'sgd' or "
+            "another class of torch.optim."
+        )
     if model.network.size > EXACT_UP_TO:
         raise OptionError(
             f"method={request.method!r} needs the Hessian of all {model.network.size} parameters, and {EXACT_UP_TO} "
@@ -43,7 +48,9 @@ def fit_module(model: ModuleModel, request: FitRequest) -> NeuralResults:
 
 def default_method(model: ModuleModel, request: FitRequest) -> str:
     """Return Newton's method for few parameters and under bounds and constraints, else Adam."""
-    held = request.bounds or request.constraints is not None
+    held = request.bounds or request.conditions or request.constraints is not None
+    if model.loader is not None:
+        return "adam"
     return "newton" if held or model.network.size <= LISTED_UP_TO else "adam"
 
 

@@ -10,6 +10,7 @@ import torch
 from torch import Tensor
 
 from ...data.batch import ModelData
+from ...errors import OptionError, UndefinedStatisticError, unknown
 from ...results.sheet import with_designs
 from ...workers import derivatives_on, map_ranges
 
@@ -55,3 +56,24 @@ def labelled(values: Any, columns: list[Any] | None, index: pd.Index, used: Any)
     if array.ndim == 1:
         return pd.Series(array, index=index)
     return pd.DataFrame(array, index=index, columns=columns) if array.ndim == 2 else array
+
+
+def answered(model: ModuleModel, found: Any, which: str) -> Tensor:
+    """Return what a module says of its rows, if there is something for each of them."""
+    rows = len(model.endog)
+    if not isinstance(found, Tensor) or found.ndim == 0 or len(found) != rows:
+        seen = f"shape {tuple(found.shape)}" if isinstance(found, Tensor) else type(found).__name__
+        raise OptionError(f"{model.model_name}: which={which!r} gives {seen}; it must have {rows} rows.")
+    return found[:, 0] if tuple(found.shape) == (rows, 1) else found
+
+
+def unpredictable(model: ModuleModel, which: str, own: list[str]) -> Exception:
+    """Return the error for a kind of prediction that there is not; ``own`` are those of the model's class."""
+    kinds = dict.fromkeys([*(["eta"] if model.has_output else []), *own, *model.network.methods])
+    if which not in ("mean", "linear"):
+        return OptionError(unknown("which", which, ["mean", *kinds]))
+    also = f", or {which}(self, output) in the model" if model.has_output else ""
+    return UndefinedStatisticError(
+        f"{model.model_name} does not say what its {which} is. Define {which}(self, x) in the module{also}. "
+        f"Available: {', '.join(kinds) or 'nothing yet'}."
+    )

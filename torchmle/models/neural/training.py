@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 import copy
+import math
 import time
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from contextlib import nullcontext
 from dataclasses import replace
 from typing import TYPE_CHECKING, Any, cast
@@ -14,9 +15,9 @@ from torch import Tensor, nn
 
 from ...errors import DataError, OptionError
 from ...linalg import inverse_spd
-from ...loglik.batches import ArrayBatches, Batch, split_rows
+from ...loglik.batches import ArrayBatches, Batch, Batches, split_rows
 from ...loglik.trainee import ModuleTrainee
-from ...optim.base import OptimResult, Options, Status, minimise
+from ...optim.base import Options, Status, minimise
 from ...optim.registry import make_optimizer, make_training
 from ...optim.training import Trained, TrainingOptions, train
 from ...params.constraints import constrain
@@ -57,7 +58,7 @@ def train_module(model: ModuleModel, request: FitRequest) -> NeuralResults:
     start, snapshot = _start(model, request, pmap)
     objective = _checked(model, pmap, start)
     trainee = make_trainee(model, pmap.theta(start), options, pmap.held)
-    size = min(options.batch_size or model.nobs, model.nobs)
+    size = min(options.batch_size or objective.rows, objective.rows)
     with users_threads() if objective.each * size > HEAVY else nullcontext():
         trained = _run(trainee, options, request, snapshot, model.model_name)
     model = model.with_network(model.network.with_buffers(dict(trained.state)))
@@ -73,7 +74,8 @@ def train_module(model: ModuleModel, request: FitRequest) -> NeuralResults:
 
 def _options(model: ModuleModel, request: FitRequest) -> TrainingOptions:
     """Return how to train, refusing what training does not do."""
-    given = {"constraints": request.constraints, "bounds": request.bounds, "tol": request.tol, "maxfun": request.maxfun}
+    given = {"constraints": request.constraints or request.conditions, "bounds": request.bounds}
+    given |= {"tol": request.tol, "maxfun": request.maxfun}
     for name, value in given.items():
         if value:
             raise OptionError(f"{name} is not available for training by method={request.method!r}; use 'newton'.")
@@ -128,7 +130,8 @@ def _class_name(request: FitRequest) -> str:
 
 def _checked(model: ModuleModel, pmap: ParamMap, start: Tensor) -> ModuleObjective:
     """Return the log-likelihood, checked on the first rows."""
-    objective = model.make_objective(pmap)
+    model = model.sample()
+    objective = model.of_rows(pmap)
     count = min(objective.rows, 2 * objective.chunk)
     few = objective if count == objective.rows else objective.take(torch.arange(count, device=objective.device))
     found, engine = checked(model, few, pmap, start)
@@ -141,15 +144,12 @@ def make_trainee(
     model: ModuleModel, theta: Tensor, options: TrainingOptions, held: Mapping[int, float]
 ) -> ModuleTrainee:
     """Return what is trained: a copy of the module with the rows for training and those held back."""
-    names = model.arguments()
-    inputs = model.row_tensors(names)
-    weights = None if model.data.weights is None else model.data.weights.values
-    kept, validation = _held_back(model, options, inputs, weights)
-    batches = ArrayBatches(inputs, options.batch_size, weights, kept)
+    names, loader = model.arguments(), model.loader
+    batches, validation = _from_loader(model, options) if loader is not None else _from_rows(model, options, names)
 
     def loglike(module: nn.Module, batch: Batch) -> Tensor:
         part = copy.copy(model)
-        part.__dict__.update(batch.inputs)
+        part.__dict__.update(batch.inputs if loader is None else loader.named(batch))
         return part.values(module, names)
 
     module = model.network.for_training(theta.to(model.data.device, model.dtype))
@@ -157,21 +157,20 @@ def make_trainee(
     return ModuleTrainee(module, batches, validation, loglike, at)
 
 
-def _held_back(
-    model: ModuleModel, options: TrainingOptions, inputs: Mapping[str, Tensor], weights: Tensor | None
-) -> tuple[Tensor | None, ArrayBatches | None]:
-    """Return the rows for training, None for all, and the records held back."""
+def _from_rows(model: ModuleModel, options: TrainingOptions, names: Sequence[str]) -> tuple[Batches, Batches | None]:
+    """Return the rows for training, and the records held back."""
     from .base import ModuleModel
 
-    given = options.validation
+    inputs = model.row_tensors(names)
+    weights, given = None if model.data.weights is None else model.data.weights.values, options.validation
     if given is None:
-        return None, None
-    if isinstance(given, ModuleModel):
-        others = given.row_tensors(given.arguments())
+        return ArrayBatches(inputs, options.batch_size, weights), None
+    if isinstance(given, ModuleModel) and given.loader is None:
+        others = given.row_tensors(names)
         own = None if given.data.weights is None else given.data.weights.values
         if {n: t.shape[1:] for n, t in others.items()} != {n: t.shape[1:] for n, t in inputs.items()}:
             raise DataError("validation is a model of other data: names and shapes of records must be the same.")
-        return None, ArrayBatches(others, options.batch_size, own)
+        return ArrayBatches(inputs, options.batch_size, weights), ArrayBatches(others, options.batch_size, own)
     if isinstance(given, bool) or not isinstance(given, (int, float)):
         raise OptionError(
             f"validation is {type(given).__name__}; it must be a share of the rows, such as 0.2, or a model of the "
@@ -179,7 +178,26 @@ def _held_back(
         )
     codes = None if model.data.groups is None else torch.as_tensor(model.data.groups.codes)
     kept, back = split_rows(model.nobs, float(given), options.seed, codes)
-    return kept, ArrayBatches(inputs, options.batch_size, weights, back)
+    held_back = ArrayBatches(inputs, options.batch_size, weights, back)
+    return ArrayBatches(inputs, options.batch_size, weights, kept), held_back
+
+
+def _from_loader(model: ModuleModel, options: TrainingOptions) -> tuple[Batches, Batches | None]:
+    """Return the loader of a model, and that of the records held back."""
+    from .base import ModuleModel
+
+    assert model.loader is not None
+    if options.batch_size is not None:
+        raise OptionError("batch_size is for models of arrays; here the loader says how large its batches are.")
+    given = options.validation
+    if given is None:
+        return model.loader, None
+    if not isinstance(given, ModuleModel) or given.loader is None:
+        raise OptionError(
+            f"validation is {type(given).__name__}; for a model from batches it must be another one: "
+            f"{type(model).__name__}.from_batches(loader, module=...)."
+        )
+    return model.loader, given.loader
 
 
 def _run(trainee: ModuleTrainee, options: TrainingOptions, request: FitRequest, snapshot: Any, name: str) -> Trained:
@@ -204,21 +222,9 @@ def _judged(model: ModuleModel, pmap: ParamMap, trained: Trained, request: FitRe
     objective = model.make_objective(pmap)
     gamma = pmap.gamma(trained.x.double().cpu())
     wanted = JUDGED_UP_TO if request.cov_type is None else EXACT_UP_TO
-    problem = LikelihoodProblem(objective, pmap)
-    status, decrement, bread = trained.status, float("nan"), None
-    if len(pmap.names) <= wanted and not model.network.dropout and status is not Status.INTERRUPTED:
-        tol = VERDICT[model.endog.dtype] * weight_unit(model)
-        still = make_optimizer("newton", Options(maxiter=0, tol=tol), None, {})
-        found: OptimResult = minimise(still, problem, gamma, verdict_tol=tol)
-        decrement = found.decrement
-        if found.status is Status.CONVERGED:
-            status = Status.CONVERGED
-            bread = None if found.at.factor is None else inverse_spd(found.at.factor)
-        at = found.at
-    else:
-        at = problem.evaluate(gamma, 1)
-    moments = at.source
-    weights = model.data.weights
+    exact = len(pmap.names) <= wanted and not model.network.dropout and trained.status is not Status.INTERRUPTED
+    at, status, decrement = _passed(model, LikelihoodProblem(objective, pmap), gamma, trained.status, exact)
+    weights, moments = model.data.weights, at.source
     freq = weights is not None and weights.kind == "freq_weights"
     hessian = moments.hessian if moments.hessian is not None else torch.zeros(0, 0, dtype=torch.float64, device="cpu")
     fit = Fit(
@@ -236,20 +242,35 @@ def _judged(model: ModuleModel, pmap: ParamMap, trained: Trained, request: FitRe
         objective=objective,
         nobs=float(weights.values.sum()) if freq and weights is not None else float(model.nobs),
         free=pmap.free,
-        notes=_notes(model, trained, request, status),
+        notes=_notes(trained, request),
     )
-    return fit, bread
+    return fit, inverse_spd(at.factor) if fit.converged and at.factor is not None else None
 
 
-def _notes(model: ModuleModel, trained: Trained, request: FitRequest, status: Status) -> tuple[str, ...]:
-    """Return what a summary says of the training, and why there are no errors."""
+def _passed(
+    model: ModuleModel, problem: LikelihoodProblem, gamma: Tensor, ended: Status, exact: bool
+) -> tuple[Evaluation, Status, float]:
+    """Return log-likelihood and derivatives by one pass over all rows, with the verdict where the Hessian is exact."""
+    try:
+        if not exact:
+            return problem.evaluate(gamma, 1), ended, math.nan
+        tol = VERDICT[model.endog.dtype] * weight_unit(model)
+        still = make_optimizer("newton", Options(maxiter=0, tol=tol), None, {})
+        found = minimise(still, problem, gamma, verdict_tol=tol)
+        return found.at, found.status if found.status is Status.CONVERGED else ended, found.decrement
+    except KeyboardInterrupt:  # what it costs is the pass, not the point
+        unknown = torch.full((len(gamma),), math.nan, dtype=torch.float64, device="cpu")
+        return Evaluation(math.nan, unknown, None, Moments(math.nan, unknown)), Status.INTERRUPTED, math.nan
+
+
+def _notes(trained: Trained, request: FitRequest) -> tuple[str, ...]:
+    """Return what a summary says of the training."""
     notes = [f"Restricted: {'; '.join(f'{k} = {v:g}' for k, v in request.fixed.items())}."] if request.fixed else []
     given = request.options.get("validation")
     if given is not None:
         share = f"{given:.3g} of the rows were" if isinstance(given, (int, float)) else f"{given.nobs} other rows were"
         notes.append(f"Validation: {share} held back; the parameters are those of epoch {trained.best}, best there.")
-    notes += trained.notes
-    return tuple(notes)
+    return (*notes, *trained.notes)
 
 
 def _inference(model: ModuleModel, fit: Fit, bread: Tensor | None, cov_type: str, request: FitRequest) -> Inference:
