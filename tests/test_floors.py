@@ -15,8 +15,8 @@ FILES = sorted(ROOT.rglob("*.py"))
 NAMES = [path.relative_to(ROOT).as_posix() for path in FILES]
 
 GROUND = dict.fromkeys(("errors", "config", "typing", "linalg", "special", "workers", "files", "progress"), 0)
-STOREYS = ("data", "params", "loglik", "optim", "inference", "results", "report", "models", "testing")
-FLOORS = GROUND | {name: floor for floor, name in enumerate(STOREYS, 1)} | {"__init__": 10, "__main__": 10}
+STOREYS = ("data", "params", "loglik", "optim", "inference", "results", "report", "models", "testing", "cli")
+FLOORS = GROUND | {name: floor for floor, name in enumerate(STOREYS, 1)} | {"__init__": 11, "__main__": 11}
 LONGEST = 400
 
 

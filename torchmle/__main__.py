@@ -1,11 +1,12 @@
-"""Run a first result: least squares on real data, the same model from one's own likelihood, and a Tobit."""
+"""Run the command line: a fit, or a first result on real data, also from likelihoods of one's own."""
 
 from __future__ import annotations
 
-import argparse
 import os
 import sys
-from collections.abc import Sequence
+import warnings
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
 
 import torch
 from torch import Tensor
@@ -13,7 +14,7 @@ from torch import Tensor
 from . import __version__
 from .config import resolve_device
 from .data import datasets
-from .errors import TorchmleError
+from .errors import OptionError, TorchmleError, TorchmleWarning, unknown
 from .models.base import GenericLikelihoodModel
 from .models.linear import OLS
 from .special import log_ndtr, normal_logpdf
@@ -66,7 +67,9 @@ class Tobit(GenericLikelihoodModel):
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
-    """Run the demonstration and return the exit code: 0, 1 if a fit found no maximum, 2 for an error.
+    """Run ``fit``, or the demonstration where no command is given, and return the exit code.
+
+    0 says that everything converged, 1 that a fit found no maximum, 2 that something was wrong with what was asked.
 
     Parameters
     ----------
@@ -79,20 +82,76 @@ def main(arguments: Sequence[str] | None = None) -> int:
     torchmle ...
     0
     """
-    parser = argparse.ArgumentParser(prog="python -m torchmle", description=__doc__)
+    given = list(sys.argv[1:] if arguments is None else arguments)
+    try:
+        with _plain_warnings():
+            return _fit(given[1:]) if given[:1] == ["fit"] else _demonstrate(_device(given))
+    except SystemExit as left:  # argparse has said why
+        return int(left.code or 0)
+    except BrokenPipeError:  # the reader has gone, as in "| head"; Python would write once more at its exit
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        return 0
+    except KeyboardInterrupt:
+        _complain("interrupted.")
+        return 130
+    except TorchmleError as error:
+        _complain(str(error))
+        return 2
+
+
+def _fit(given: list[str]) -> int:
+    from .cli.arguments import read_arguments
+    from .cli.fit import fit_command
+
+    arguments = read_arguments(given)
+    try:
+        outcome = fit_command(arguments)
+    except Exception as error:
+        if arguments.traceback or isinstance(error, BrokenPipeError):
+            raise
+        text = str(error) if isinstance(error, TorchmleError) else f"{type(error).__name__}: {error}"
+        _complain(text + ("" if isinstance(error, TorchmleError) else " (--traceback shows where.)"))
+        return 2
+    if outcome.text:
+        print(outcome.text, flush=True)
+    return outcome.code
+
+
+def _complain(text: str) -> None:
+    print(f"torchmle: {text}", file=sys.stderr)
+
+
+@contextmanager
+def _plain_warnings() -> Iterator[None]:
+    """Show warnings as a line on standard error, those of torchmle each time."""
+
+    def show(message: Warning | str, category: type[Warning], *where: object, **more: object) -> None:
+        _complain(f"warning: {message}")
+
+    with warnings.catch_warnings():
+        warnings.simplefilter("always", TorchmleWarning)
+        warnings.showwarning = show
+        yield
+
+
+def _device(given: list[str]) -> str:
+    """Return the device for the demonstration."""
+    from .cli.arguments import Parser
+
+    parser = Parser(
+        prog="python -m torchmle",
+        description="Show a first result: least squares, the same from one's own likelihood, and a Tobit.",
+        epilog="Commands: fit FORMULA FILE fits a model to a table; python -m torchmle fit --help.",
+    )
     parser.add_argument(
         "--device",
         default="auto",
         help="cpu, cuda, cuda:1, mps, or auto (default): cuda where there is one, else cpu",
     )
-    try:
-        return _demonstrate(parser.parse_args(arguments).device)
-    except TorchmleError as error:
-        print(f"torchmle: {error}", file=sys.stderr)
-        return 2
-    except BrokenPipeError:  # the reader has gone, as in "| head"; Python would write once more at its exit
-        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
-        return 0
+    if given and not given[0].startswith("-"):
+        raise OptionError(f"{unknown('command', given[0], ['fit'])} Without a command a demonstration runs.")
+    device: str = parser.parse_args(given).device
+    return device
 
 
 def _demonstrate(device: str) -> int:
