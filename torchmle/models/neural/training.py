@@ -16,8 +16,9 @@ from torch import Tensor, nn
 from ...errors import DataError, OptionError
 from ...linalg import inverse_spd
 from ...loglik.batches import ArrayBatches, Batch, Batches, split_rows
+from ...loglik.moments import Moments
 from ...loglik.trainee import ModuleTrainee
-from ...optim.base import Options, Status, minimise
+from ...optim.base import Evaluation, Options, Status, minimise
 from ...optim.registry import make_optimizer, make_training
 from ...optim.training import Trained, TrainingOptions, train
 from ...params.constraints import constrain
