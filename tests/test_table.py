@@ -355,6 +355,44 @@ def test_what_was_held_says_so():
     assert cell(bound, "educ", "estimate") == "0.050"
 
 
+def test_sampling_weights_leave_out_what_is_not_defined():
+    weighted = tm.Logit.from_formula("inlf ~ educ", MROZ.assign(w=MROZ["age"] / 30), sampling_weights="w").fit()
+    found = tm.table(weighted)
+    assert cell(found, "Covariance", "statistic") == "HC1"
+    assert not {"AIC", "BIC"} & set(labels(found, "statistic"))
+    asked = tm.table(weighted, stats=["aic"])
+    assert cell(asked, "AIC", "statistic") == ""
+
+
+def test_results_from_a_file_have_the_same_table(long, tmp_path):
+    long.save(tmp_path / "fit")
+    assert tm.table(tm.load(tmp_path / "fit")).as_text() == tm.table(long).as_text() == tm.table(long.lean()).as_text()
+
+
+def test_a_likelihood_without_a_response_names_none():
+    def normal(params, data):
+        return tm.normal_logpdf(data["lwage"] - params["m"])
+
+    found = tm.table(tm.likelihood(normal, {"m": 0.0}, WAGE[["lwage"]]).fit())
+    assert len(found.headings) == 1
+    assert value(cell(found, "m", "estimate")) == pytest.approx(WAGE["lwage"].mean(), abs=6e-4)
+
+
+def test_a_trained_module_has_estimates_only():
+    class Mean(torch.nn.Module):
+        def __init__(self):
+            super().__init__()
+            self.m = torch.nn.Parameter(torch.tensor(0.0))
+
+        def forward(self, x, y):
+            return tm.normal_logpdf(y - self.m - 0 * x)
+
+    trained = tm.ModuleModel(WAGE["lwage"], WAGE["educ"], module=Mean()).fit(method="adam", maxiter=2)
+    found = tm.table(trained)
+    assert [line.kind for line in found.lines] == ["estimate", "statistic", "statistic"]
+    assert "not at a maximum" in found.as_text()
+
+
 # ---- numbers as text
 
 

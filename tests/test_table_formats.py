@@ -67,6 +67,7 @@ TABLES = {
     "wide": lambda: tm.table(
         [duck(range(30), [f"C(region, Treatment('north'))[T.{'x' * 60}{i}]" for i in range(30)])] * 9
     ),
+    "no notes": lambda: replace(tm.table([ONE, TWO]), notes=()),
     "scientific": lambda: tm.table(duck([1.5e9, -2e-9], ["a", "b"], bse=[1e-12, 3e8]), below=["se", "ci"]),
     "formats": lambda: tm.table([ONE, TWO], fmt={"estimate": ",.0f", "nobs": ",.0f"}, below="ci"),
 }

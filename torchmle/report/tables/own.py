@@ -25,7 +25,8 @@ def results_column(results: Results, ends: Ends) -> Column:
     """Return the column of a fit; one that did not converge has estimates only."""
     names = panels_of(results)
     tests = "t" if results.use_t else "z"
-    response = "" if results.model.response == "function" else str(results.model.endog_names)
+    name = str(results.model.endog_names)
+    response = "" if results.model.response == "function" or name == "(none)" else name
     if not results.converged:
         terms, failure = terms_of(names, results.params), results.fit.status.sentence.partition(". ")[0]
     else:
