@@ -525,6 +525,7 @@ WRONG = {
     "unknown": ("edu >= 0", tm.OptionError, "Did you mean 'educ'"),
     "unknown product": ("edu * age = 0", tm.OptionError, "Did you mean 'educ'"),
     "no equation": ("educ >= ", tm.OptionError, "Cannot read"),
+    "nothing": ("", tm.OptionError, "no equation"),
     "constant": ("1 >= 0", tm.TorchmleError, "floating point|depends on no"),
 }
 
@@ -568,6 +569,10 @@ def test_names_and_text():
         ]
     )
     assert list(ours.constraints.index) == ["inequality 1", "inequality 2", "two[0]", "two[1]", "educ + exper >= -1"]
+    assert LOGIT.fit(constraints=[]).params.equals(LOGIT.fit().params)
+    wide = tm.Logit.from_formula("inlf ~ educ * exper + I(age**2)", MROZ)
+    for text in ("educ:exper >= 0.01", "I(age**2) <= -0.001", "`I(age ** 2)` <= -0.001", "exp(educ:exper) >= 1.01"):
+        assert list(wide.fit(constraints=text).constraints["active"]) == [True]
     odd = tm.Logit.from_formula("inlf ~ exper + I(exper**2)", MROZ).fit(constraints="-exper / (2*I(exper**2)) = 30")
     assert -odd.params.iloc[1] / (2 * odd.params.iloc[2]) == pytest.approx(30, rel=1e-10)
 

@@ -46,6 +46,18 @@ def read_expressions(text: str, names: Sequence[str], what: str) -> list[ast.exp
     return list(tree.elts) if isinstance(tree, (ast.Tuple, ast.List)) else [tree]
 
 
+def mentions(text: str, names: Sequence[str]) -> bool:
+    """Return whether a text speaks of some of the names, and of nothing else but functions of them."""
+    try:
+        trees = read_expressions(text, names, "the text")
+    except OptionError:
+        return False
+    nodes = [node for tree in trees for node in ast.walk(tree)]
+    called = {id(node.func) for node in nodes if isinstance(node, ast.Call)}
+    found = {node.id for node in nodes if isinstance(node, ast.Name) and id(node) not in called}
+    return bool(found) and found <= set(by_word(names, names))
+
+
 def _capital(text: str) -> str:
     return text[0].upper() + text[1:]
 

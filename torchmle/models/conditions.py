@@ -42,7 +42,7 @@ def sort_constraints(model: GenericLikelihoodModel, request: FitRequest) -> FitR
     """
     claims, listed = take_claims(model, request)
     if not listed and not claims:
-        return request
+        return request if request.constraints is None else replace(request, constraints=None)
     method = "adam" if claims and request.method is None else request.method  # nothing is solved in closed form
     request = replace(request, constraints=None, claims=claims, method=method)
     if not listed:

@@ -114,6 +114,8 @@ def _equations(pmap: ParamMap, constraints: Any) -> tuple[list[Tensor], list[Ten
                 f"Cannot read the constraint {text!r}: {plain_message(error)} Write 'x1 = x2' or '2*a + b = 1'."
             ) from error
         matrix = np.asarray(read.constraint_matrix, dtype=np.float64)
+        if not len(matrix):
+            raise OptionError(f"There is no equation in the constraint {text!r}. Write 'x1 = x2' or '2*a + b = 1'.")
         for row, value in zip(matrix, np.asarray(read.constraint_values, dtype=np.float64), strict=True):
             _refuse_naturals(pmap, row, text)
             rows.append(torch.from_numpy(row.copy()))

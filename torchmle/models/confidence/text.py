@@ -8,6 +8,7 @@ from collections.abc import Collection
 from typing import Any
 
 from ...errors import OptionError
+from ...inference.expressions import mentions
 from .claims import Claim, Quantity, named_measure
 from .measures import MEASURES
 
@@ -18,7 +19,7 @@ EXAMPLES = "Write 'ACC >= 0.95' or 'abs(TPR[female=1] - TPR[female=0]) <= 0.1'."
 
 def speaks_of_measures(text: str, parameters: Collection[str]) -> bool:
     """Return whether an inequality is about measures: none of its words is a parameter, or one is a measure only."""
-    if "<" not in text and ">" not in text:
+    if ("<" not in text and ">" not in text) or mentions(text, tuple(parameters)):
         return False
     words = set(WORD.findall(TERM.sub(r"\1", text))) - {"abs", "e", "E"}
     own = words & set(parameters)
