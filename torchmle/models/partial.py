@@ -11,7 +11,7 @@ from torch import Tensor, nn
 
 from ..data.batch import ModelData
 from ..data.design import InputFormula, InputMatrix
-from ..errors import OptionError, unknown
+from ..errors import OptionError, StoreError, unknown
 from ..loglik.partial import Net, NetPart
 from ..workers import derivatives_on
 
@@ -20,6 +20,10 @@ if TYPE_CHECKING:
 
 LOOKED_AT = 200
 """Rows on which it is looked whether a weight of a module is an intercept."""
+
+
+PROBES = 5
+"""Rows by whose answers a net is known again."""
 
 
 @dataclass(frozen=True)
@@ -162,6 +166,34 @@ def net_parts(nets: Mapping[str, Net], data: ModelData) -> list[NetPart]:
 def net_names(nets: Mapping[str, Net]) -> list[str]:
     """Return the names of the weights."""
     return [f"{input_name(name)}:{term}" for name, net in nets.items() for term in net.terms]
+
+
+def answers(nets: Mapping[str, Net], data: ModelData) -> dict[str, Tensor]:
+    """Return what each net says of made-up rows with made-up weights: by that it is known again."""
+    found = {}
+    for name, net in nets.items():
+        columns = len(data.designs[input_name(name)].terms)
+        Z = torch.linspace(-2, 3, PROBES * columns, dtype=torch.float64, device="cpu").view(PROBES, columns)
+        weights = torch.linspace(-1, 1, net.size, dtype=torch.float64, device="cpu")
+        with torch.no_grad():
+            found[name] = net(weights, Z)
+    return found
+
+
+def known_again(model: LinearPredictorModel) -> None:
+    """Raise if a model that was loaded lacks the nets of the fit, or has others."""
+    if not model.data.has_nets:
+        return
+    made = "torchmle.load(path, model=model), made of the same formula or columns and the same net"
+    if not model.nets:
+        raise StoreError(f"A file does not hold the module of a predictor. Give the model when you load it: {made}.")
+    try:
+        found = answers(model.nets, model.data)
+    except RuntimeError:  # torch's: layers of another shape
+        found = {}
+    for name, expected in model.net_answers.items():
+        if name not in found or not torch.allclose(found[name], expected, rtol=1e-8, atol=1e-12, equal_nan=True):
+            raise StoreError(f"The net of {name!r} is not that of the fit, it answers otherwise. Give it: {made}.")
 
 
 def _moments(X: Tensor) -> tuple[Tensor, Tensor]:

@@ -27,7 +27,18 @@ from . import derivatives
 from .base import DATA_KEYWORDS, GenericLikelihoodModel
 from .guess import guesses
 from .outcomes import Expectation, expectation, over_outcomes
-from .partial import input_formulas, input_matrices, input_name, make_nets, net_names, net_parts, read_modules
+from .partial import (
+    Module,
+    answers,
+    input_formulas,
+    input_matrices,
+    input_name,
+    known_again,
+    make_nets,
+    net_names,
+    net_parts,
+    read_modules,
+)
 from .problem import VERDICT, LikelihoodProblem
 from .views import Moves, along
 
@@ -58,14 +69,14 @@ class LinearPredictorModel(GenericLikelihoodModel):
     predictors: ClassVar[Mapping[str, str | PredictorSpec]] = {}
 
     nets: Mapping[str, Net] = {}
+    net_answers: Mapping[str, Tensor] = {}
 
     def __init__(self, endog: Any, exog: Any = None, *, modules: Any = None, **given: Any) -> None:
         parts = read_modules(type(self), modules)
         if given.get("_data") is None:
             given |= input_matrices(parts)
         super().__init__(endog, exog, **given)
-        if parts:
-            self.nets = make_nets(self, parts)
+        self._attach(parts)
 
     @classmethod
     def from_formula(cls: type[L], formula: str, data: Any, *, modules: Any = None, **given: Any) -> L:
@@ -77,9 +88,18 @@ class LinearPredictorModel(GenericLikelihoodModel):
         """
         parts = read_modules(cls, modules)
         model = super().from_formula(formula, data, **given, **input_formulas(parts))
-        if parts:
-            model.nets = make_nets(model, parts)
+        model._attach(parts)
         return model
+
+    def _attach(self, modules: Mapping[str, Module]) -> None:
+        if modules:
+            self.nets = make_nets(self, modules)
+            self.net_answers = answers(self.nets, self.data)
+
+    def restore(self, given: Any, module: Any) -> None:
+        """Raise if the modules of a model that was loaded are not there, or not those of the fit."""
+        super().restore(given, module)
+        known_again(self)
 
     # ---- what a subclass writes
 

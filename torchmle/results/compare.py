@@ -204,6 +204,8 @@ def _no_ols(results: Results) -> str | None:
         return f"{type(model).__name__} has a {model.response} response"
     if not data.designs:
         return "this model has no regressors"
+    if data.has_nets:
+        return "a predictor has a module, which least squares have no place for"
     if bool(((data.endog == 0) | (data.endog == 1)).all()):
         return "the response is 0/1"
     terms = next(iter(data.designs.values())).terms

@@ -19,6 +19,7 @@ from ..errors import OptionError, UndefinedStatisticError
 from ..workers import engine
 from .fit import Fit, Inference, ModelView, Record, Reporter
 from .inference import build_inference
+from .nets import listed, tensors
 from .restricted import restriction_table
 
 if TYPE_CHECKING:
@@ -137,12 +138,12 @@ class Estimates:
     @property
     def listed(self) -> tuple[str, ...]:
         """Return the parameters that a summary lists."""
-        return self.names
+        return listed(self.model, self.names)
 
     @property
     def parts(self) -> list[tuple[str, str]]:
         """Return names and sizes of groups of parameters that a summary does not list one by one."""
-        return []
+        return tensors(self.model, self.names)
 
     # ---- the fit
 
@@ -313,6 +314,10 @@ class Estimates:
     def llr_pvalue(self) -> float:
         """Return the chi-squared p-value of ``llr`` with ``df_model`` degrees of freedom."""
         self._need_likelihood("llr_pvalue")
+        if self.model.data.has_nets:
+            raise UndefinedStatisticError(
+                "llr_pvalue is not defined with a module: its weights are not identified where it has no effect."
+            )
         if self.df_model == 0:
             raise UndefinedStatisticError("llr_pvalue is not defined for a model without slopes.")
         return float(special.chdtrc(self.df_model, self.llr))

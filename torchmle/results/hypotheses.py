@@ -13,11 +13,12 @@ from scipy import special
 from torch import Tensor
 
 from ..data.vectors import FloatArray
-from ..errors import OptionError, UndefinedStatisticError, unknown
+from ..errors import OptionError, UndefinedStatisticError, listing, unknown
 from ..inference.delta import as_function, value_and_jacobian
 from ..inference.hypotheses import Hypotheses, read_hypotheses
 from ..inference.multiple import adjust_pvalues, largest_of
 from ..inference.wald import chi2_tail, critical, f_tail, joint_statistic
+from ..optim.base import Status
 from .contrasts import Contrasts, HypothesisTest, JointIntervals
 from .estimates import within_unit
 from .restricted import refuse_withheld
@@ -33,6 +34,12 @@ def need_maximum(results: Estimates, what: str) -> None:
     refuse_withheld(results, what)
 
 
+def need_errors(results: Estimates, what: str) -> None:
+    """Refuse a point that is no maximum, unless it has errors: those of the linear part given a trained module."""
+    if not (results.fit.status is Status.TRAINED and results.inference.covariance.withheld):
+        need_maximum(results, what)
+
+
 def estimate(results: Estimates) -> Tensor:
     """Return the (K,) reported estimates."""
     return torch.from_numpy(results.params.to_numpy().copy())
@@ -45,7 +52,7 @@ def t_df(results: Estimates) -> float | None:
 
 def wald_test(results: Estimates, given: Any, use_f: bool | None) -> HypothesisTest:
     """Return the joint test; see :meth:`Results.wald_test`."""
-    need_maximum(results, "wald_test()")
+    need_errors(results, "wald_test()")
     hypotheses = read_hypotheses(given, results.names)
     _refuse_edges(results, hypotheses)
     return joint_test(results, hypotheses, use_f, "Wald test")
@@ -73,7 +80,7 @@ def joint_test(results: Estimates, hypotheses: Hypotheses, use_f: bool | None, n
 
 def t_test(results: Estimates, given: Any, alpha: float, adjust: str | None) -> Contrasts:
     """Return each hypothesis with its own test; see :meth:`Results.t_test`."""
-    need_maximum(results, "t_test()")
+    need_errors(results, "t_test()")
     names = results.names
     hypotheses = read_hypotheses(np.eye(len(names)) if given is None else given, names)
     fit = results.fit
@@ -115,8 +122,8 @@ def _own_df(results: Estimates, R: Tensor) -> FloatArray | None:
 
 
 def _at_bounds(results: Estimates, R: Tensor) -> list[int]:
-    """Return the rows that involve a parameter at a bound."""
-    held = list(results.fit.map.at_bound)
+    """Return the rows that involve a parameter without an error: at a bound, or a weight of a module."""
+    held = [*results.fit.map.at_bound, *results.inference.covariance.withheld]
     return (R[:, held] != 0).any(1).nonzero().flatten().tolist() if held else []
 
 
@@ -125,6 +132,8 @@ def no_hypothesis(results: Estimates, hypotheses: Hypotheses, i: int) -> str | N
     pmap = results.fit.map
     row, label = hypotheses.R[i], hypotheses.labels[i]
     at = row.nonzero().flatten().tolist()
+    if set(at) & set(results.inference.covariance.withheld):
+        return f"{label!r} involves a weight of a module, which has no error: others give the same net."
     if i in _at_bounds(results, hypotheses.R):
         return f"{label!r} involves a parameter at its bound, whose estimate has no normal law."
     if all(j in pmap.fixed for j in at):
@@ -168,7 +177,7 @@ COLUMNS = ("statistic", "pvalue", "df_constraint")
 
 def wald_test_terms(results: Estimates, skip_single: bool, use_f: bool | None) -> pd.DataFrame:
     """Return a joint test of the coefficients of each term; see :meth:`Results.wald_test_terms`."""
-    need_maximum(results, "wald_test_terms()")
+    need_errors(results, "wald_test_terms()")
     eye = torch.eye(len(results.names), dtype=torch.float64, device="cpu")
     found = {}
     for term, members in terms(results).items():
@@ -186,7 +195,7 @@ def terms(results: Estimates) -> dict[str, list[int]]:
     data = results.model.data
     found: dict[str, list[int]] = {}
     position = 0
-    for j, (name, design) in enumerate(data.designs.items()):
+    for j, (name, design) in enumerate(data.linear.items()):
         structure = None if design.spec is None else getattr(design.spec, "structure", None)
         owner = {c: str(row.term) for row in structure for c in row.columns} if structure else {}
         for column in design.terms:
@@ -196,21 +205,22 @@ def terms(results: Estimates) -> dict[str, list[int]]:
                 found.setdefault(term if j == 0 else f"{name}:{term}", []).append(position)
             position += 1
     for j in range(position, len(results.names)):
+        if j in results.inference.covariance.withheld:
+            continue
         found[results.names[j]] = [j]
     return found
 
 
 def delta_method(results: Estimates, given: Any, alpha: float) -> Contrasts:
     """Return functions of the parameters with their errors; see :meth:`Results.delta_method`."""
-    need_maximum(results, "delta_method()")
+    need_errors(results, "delta_method()")
     function, labels = as_function(given, results.names)
     values, jacobian = value_and_jacobian(function, estimate(results))
-    held = [j for j in results.fit.map.at_bound if bool((jacobian[:, j] != 0).any())]
+    without = {**dict.fromkeys(results.inference.covariance.withheld, "a weight of a module")}
+    without |= dict.fromkeys(results.fit.map.at_bound, "which ran to a bound")
+    held = [f"{results.names[j]} ({why})" for j, why in without.items() if bool((jacobian[:, j] != 0).any())]
     if held:
-        raise UndefinedStatisticError(
-            f"The function depends on {', '.join(results.names[j] for j in held)}, which ran to a bound and has no "
-            "standard error."
-        )
+        raise UndefinedStatisticError(f"The function depends on {listing(held)}, which has no standard error.")
     rows = jacobian @ results.fit.map.jacobian(results.fit.gamma)
     covariance = rows @ results.inference.covariance.matrix @ rows.mT
     unmoved = (rows == 0).all(1).nonzero().flatten().tolist()
@@ -269,11 +279,12 @@ def _moving(results: Estimates) -> Any:
     pmap = results.fit.map
     constant = {
         t
-        for d in results.model.data.designs.values()
+        for d in results.model.data.linear.values()
         for t in d.terms
         if d.constant is not None and t == d.terms[d.constant]
     }
-    chosen = [n for i, n in enumerate(results.names) if i not in pmap.untested and n.split(":")[-1] not in constant]
+    without = {*pmap.untested, *results.inference.covariance.withheld}
+    chosen = [n for i, n in enumerate(results.names) if i not in without and n.split(":")[-1] not in constant]
     if not chosen:
         raise OptionError("There is no slope to give joint intervals for; name the parameters.")
     return _rows(results.names, chosen)

@@ -70,7 +70,7 @@ class _View:
 
     @classmethod
     def of(cls, results: Estimates, gradient: Tensor, information: Tensor) -> _View:
-        pmap, designs = results.fit.map, list(results.model.data.designs.values())
+        pmap, designs = results.fit.map, list(results.model.data.linear.values())
         columns: dict[int, tuple[Design, int]] = {}
         position = 0
         for design in designs:

@@ -14,6 +14,13 @@ if TYPE_CHECKING:
     from .estimates import Estimates
 
 
+KNOWN = (
+    "No errors for what depends on the weights of the net, which are taken as known here. "
+    "cov_kwds={'net': 'estimated'} takes account of their estimation."
+)
+"""What is said where errors are given the weights of a module."""
+
+
 def link_values(results: Estimates) -> Tensor:
     """Return the (K,) link-scale estimates."""
     return torch.from_numpy(results.link_params.to_numpy().copy())
@@ -31,6 +38,10 @@ def delta_covariance(results: Estimates, jacobian: Tensor) -> tuple[Tensor, tupl
     A function that depends on nothing but parameters at their bounds has no error: NaN, as these have none.
     """
     covariance = jacobian @ link_covariance(results) @ jacobian.mT
+    known = on_known(results, jacobian)
+    if bool(known.any()):
+        covariance[known], covariance[:, known] = torch.nan, torch.nan
+        return covariance, (KNOWN,)
     bound = list(results.fit.map.at_bound)
     if not bound or not bool((jacobian[:, bound] != 0).any()):
         return covariance, ()
@@ -45,6 +56,15 @@ def need_maximum(results: Estimates, what: str) -> None:
     if not results.converged:
         raise UndefinedStatisticError(f"{what} need a maximum, and this fit has none ({results.status})")
     refuse_withheld(results, f"What is asked ({what})")
+
+
+def on_known(results: Estimates, jacobian: Tensor) -> Tensor:
+    """Return which of M functions depend on weights of modules, where the errors in use take these as known."""
+    covariance = results.inference.covariance
+    if not covariance.withheld or covariance.kwds.get("net") != "given":
+        return torch.zeros(len(jacobian), dtype=torch.bool, device="cpu")
+    moves: Tensor = (jacobian[:, list(covariance.withheld)] != 0).any(1)
+    return moves
 
 
 def only_bound(results: Estimates, jacobian: Tensor) -> Tensor:

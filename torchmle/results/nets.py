@@ -19,6 +19,9 @@ from .fit import Fit, ModelView
 WAYS = ("estimated", "given", "all")
 """What ``cov_kwds={"net": ...}`` may be."""
 
+LISTED_UP_TO = 50
+"""Weights of modules up to which a summary lists all of them."""
+
 LINEAR_ONLY = ("HC2", "HC3", "CR2", "CRV3")
 """Estimators that need predictors which are linear in all parameters."""
 
@@ -60,7 +63,8 @@ def still(pmap: ParamMap, weights: list[int]) -> Tensor:
         return torch.eye(pmap.free, dtype=torch.float64, device="cpu")[:, kept]
     _, values, right = torch.linalg.svd(moves, full_matrices=True)
     rank = int((values > 1e-10 * values.max().clamp(min=1e-300)).sum()) if len(values) else 0
-    return right[rank:].mT
+    found: Tensor = right[rank:].mT
+    return found
 
 
 def given_bread(fit: Fit, weights: list[int]) -> tuple[Tensor, Tensor] | None:
@@ -118,3 +122,22 @@ def described(found: Covariance, way: str, weights: list[int], bread: Tensor, U:
         said += "; none for these, of which other values give the same net"
     withheld = () if way == "all" else tuple(weights)
     return replace(found, description=f"{found.description}, {said}", withheld=withheld)
+
+
+def listed(model: ModelView, names: tuple[str, ...]) -> tuple[str, ...]:
+    """Return the parameters that a summary lists: the weights of modules where they are few."""
+    if not model.data.has_nets:
+        return names
+    weights = weights_of(model)
+    return names if len(weights) <= LISTED_UP_TO else names[: len(names) - len(weights)]
+
+
+def tensors(model: ModelView, names: tuple[str, ...]) -> list[tuple[str, str]]:
+    """Return names and shapes of the weights of modules that a summary does not list one by one."""
+    found: dict[str, str] = {}
+    for name in names[len(listed(model, names)) :]:
+        tensor, _, at = name.removesuffix("]").partition("[")
+        found[tensor] = (
+            " x ".join(str(int(i) + 1) for i in at.split(",")) if at else "1"
+        )  # the last entry is the corner
+    return list(found.items())

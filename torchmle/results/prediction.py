@@ -17,7 +17,7 @@ from ..data.vectors import FloatArray
 from ..errors import OptionError, UndefinedStatisticError, unknown
 from ..workers import derivatives_on
 from .estimates import within_unit
-from .linkscale import link_covariance, link_values, need_maximum, only_bound
+from .linkscale import link_covariance, link_values, need_maximum, on_known, only_bound
 from .predict import target_of
 
 if TYPE_CHECKING:
@@ -145,7 +145,7 @@ def _with_errors(results: Estimates, target: ModelData, which: str, same: bool) 
             )
             values.append(found.numpy())
             variance = ((jacobian @ covariance) * jacobian).sum(1).clamp(min=0.0)
-            variance[only_bound(results, jacobian)] = torch.nan
+            variance[only_bound(results, jacobian) | on_known(results, jacobian)] = torch.nan
             errors.append(variance.sqrt().numpy())
     return np.concatenate(values), np.concatenate(errors)
 
@@ -180,7 +180,7 @@ def rows_of(data: ModelData, rows: slice) -> ModelData:
 
 def _ends(results: Estimates, target: ModelData, which: str, same: bool) -> tuple[FloatArray, FloatArray, Any]:
     """Return the linear predictor with errors and its map to the mean, where the mean has no other argument."""
-    if which != "mean" or len(results.model.data.designs) != 1 or not hasattr(results.model, "mean"):
+    if which != "mean" or len(results.model.data.linear) != 1 or not hasattr(results.model, "mean"):
         raise OptionError("ci_method='endpoint' needs which='mean' and a mean of one linear predictor; use 'delta'.")
     eta, se = _with_errors(results, target, "linear", same)
 
