@@ -339,6 +339,11 @@ def test_the_best_weights_are_kept_and_their_buffers():
     assert again.evaluate("validation") == max(scores)
 
 
+def test_a_pass_over_the_rows_leaves_the_grad_mode_alone():
+    for _ in trainee().passed("train"):
+        assert torch.is_grad_enabled()
+
+
 def test_a_score_is_exact_and_of_the_point():
     work = trainee(validation=True)
     found = train(work, options())
@@ -438,6 +443,7 @@ LOADERS = {
     "stream": lambda: DataLoader(Stream(), SIZE),
     "iterable": Shuffled,
     "list": lambda: [(y, X) for y, X in zip(*(t.split(SIZE) for t in data()), strict=True)],
+    "arrays": lambda: [{"y": y.numpy(), "x": X.numpy()} for y, X in LOADERS["list"]()],
     "epochs": lambda: DataLoader(
         (d := TensorDataset(*data())), SIZE, sampler=DistributedSampler(d, num_replicas=1, rank=0)
     ),
@@ -877,9 +883,10 @@ def test_fit_goes_on_from_results_and_from_a_file(tmp_path):
         assert list(found.history["iteration"]) == [0, 1, 2, 3, 4]
     with pytest.raises(tm.OptionError, match="seed was 1 and is 2"):
         fitted(resume=path, seed=2)
+    y, X = data()
+    logit = tm.Logit((y > 0).long().numpy(), X.numpy())
     with pytest.raises(tm.OptionError, match="checkpoint of training by mini-batches"):
-        y, X = data()
-        tm.Logit((y > 0).long().numpy(), X.numpy()).fit(resume=path)
+        logit.fit(resume=path)
 
 
 def test_ctrl_c_in_fit():

@@ -6,6 +6,7 @@ import math
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from typing import Any, NamedTuple, Protocol
 
+import numpy as np
 import torch
 from torch import Tensor
 
@@ -80,9 +81,11 @@ def leaves(tree: Tree) -> Iterator[Tensor]:
 
 
 def mapped(function: Callable[[Tensor], Any], tree: Tree) -> Tree:
-    """Return a tree of the same shape with a function applied to its tensors; whatever else is in it stays."""
+    """Return a tree of the same shape with a function applied to its tensors and arrays; all else in it stays."""
     if isinstance(tree, Tensor):
         return function(tree)
+    if isinstance(tree, np.ndarray) and tree.dtype.kind in "biufc":
+        return function(torch.tensor(tree))
     if isinstance(tree, Mapping):
         return {name: mapped(function, part) for name, part in tree.items()}
     if isinstance(tree, tuple) and hasattr(tree, "_fields"):

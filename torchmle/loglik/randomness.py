@@ -3,13 +3,24 @@
 from __future__ import annotations
 
 import hashlib
+import os
 import threading
+from typing import Any
 
 import torch
 from torch import Tensor
 
-_ALONE = threading.RLock()
+_alone = threading.RLock()
 """Dropout and loaders draw from generators that a process has once, so two runs in two threads take turns."""
+
+
+def _renew() -> None:
+    """Give a child process a lock of its own: the thread that holds the parent's is not there."""
+    global _alone
+    _alone = threading.RLock()
+
+
+os.register_at_fork(after_in_child=_renew)
 
 States = tuple[Tensor, ...]
 
@@ -32,18 +43,20 @@ class OwnRandom:
 
     def __init__(self, device: torch.device) -> None:
         self._generators = [torch.default_generator, *_of_device(device)]
-        self._before: list[States] = []
+        self._before: list[tuple[Any, States]] = []
 
     def __enter__(self) -> OwnRandom:
-        _ALONE.acquire()
-        self._before.append(self.states())
+        lock = _alone
+        lock.acquire()
+        self._before.append((lock, self.states()))
         return self
 
     def __exit__(self, *_: object) -> None:
+        lock, states = self._before.pop()
         try:
-            self.load(self._before.pop())
+            self.load(states)
         finally:
-            _ALONE.release()
+            lock.release()
 
     def states(self) -> States:
         """Return where the generators stand."""

@@ -38,7 +38,8 @@ class ModuleTrainee:
 
     A class of its own may override :meth:`objective` (what a batch adds to the function that is minimised),
     :meth:`score` with :attr:`scored` (what says that one point is better), :meth:`ended` (called after each epoch), and
-    :meth:`state` with :meth:`load` (what a run must keep besides the parameters).
+    :meth:`state` with :meth:`load` (what a run must keep besides the parameters). State must hold all that the others
+    change: batches are repeated after an interrupt, and where something was not finite.
 
     Parameters
     ----------
@@ -170,7 +171,8 @@ class ModuleTrainee:
         self.module.eval()
         for batch in source.in_order():
             with torch.inference_mode(False), torch.no_grad():
-                yield batch, self.each(batch)
+                each = self.each(batch)
+            yield batch, each
 
     def train_mode(self) -> None:
         """Set the module to train mode, but for the parts that its author set to eval mode."""

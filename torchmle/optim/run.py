@@ -41,7 +41,7 @@ Keep = Callable[[Snapshot, bool], None]
 class _NotFiniteError(Exception):
     """Say in which batch something was not finite."""
 
-    def __init__(self, what: str, place: int, batch: Batch) -> None:
+    def __init__(self, what: str, place: int, batch: Batch | None = None) -> None:
         super().__init__(what)
         self.what, self.place, self.batch = what, place, batch
 
@@ -123,7 +123,7 @@ class Run:
         if place == 0:
             self.random.seed(mixed(self.options.seed, "draws", epoch))
         trainee.train_mode()
-        waiting: list[tuple[Tensor, Batch]] = []
+        waiting: list[tuple[Tensor, int]] = []
         for batch in trainee.batches(self.options.seed, epoch, place, self.random):
             gradient.zero_()
             loss = objective(batch)
@@ -140,7 +140,7 @@ class Run:
             optimizer.step()
             if held is not None:
                 self.flat.data.index_copy_(0, *held)
-            waiting.append((loss.detach(), batch))
+            waiting.append((loss.detach(), batch.size or 1))
             place += 1
             if len(waiting) >= LAG or self.careful or clock() >= self.wake:
                 self._fetch(waiting, place)
@@ -149,17 +149,16 @@ class Run:
         self._fetch(waiting, place)
         return None
 
-    def _fetch(self, waiting: list[tuple[Tensor, Batch]], place: int) -> None:
+    def _fetch(self, waiting: list[tuple[Tensor, int]], place: int) -> None:
         """Add the values of the last batches to the sums; they wait because each one would stop the device."""
         if not waiting:
             return
         here, smooth = self.progress, self.smooth
         total, weight = here.total, here.weight
         values = torch.stack([loss for loss, _ in waiting]).tolist()
-        for i, (value, (_, batch)) in enumerate(zip(values, waiting, strict=True)):
+        for i, (value, (_, size)) in enumerate(zip(values, waiting, strict=True)):
             if not math.isfinite(value):
-                raise _NotFiniteError("log-likelihood", place - len(waiting) + i, batch)
-            size = batch.size or 1
+                raise _NotFiniteError("log-likelihood", place - len(waiting) + i)
             total, weight = total + value * size, weight + size
             smooth = value if math.isnan(smooth) else 0.95 * smooth + 0.05 * value
         self.progress, self.smooth = replace(here, batch=place, total=total, weight=weight), smooth
@@ -216,17 +215,17 @@ class Run:
         """Go back to the last snapshot, repeat the batches one by one, and stop before the one that is to blame."""
         reached = self.progress.epoch
         self._restore(self.last)
-        self.careful, repeated = True, False
+        self.careful = True
         try:
             while self.progress.epoch <= reached:
                 self._batches()
                 self._close()
         except _NotFiniteError as again:
-            found, repeated = again, True
+            found = again
         self.careful = False
         self._restore(self.last)
         where = f"Epoch {self.progress.epoch + 1}, batch {found.place + 1}"
-        if not repeated:
+        if found.batch is None:
             self.notes.append(f"{where}: the {found.what} was not finite, but it was when the batches were repeated.")
             return
         self.notes.append(
@@ -275,6 +274,7 @@ class Run:
         parameters = [p for group in self.optimizer.param_groups for p in group["params"]]
         for parameter, memory in zip(parameters, kept["memory"], strict=True):
             self.optimizer.state[parameter] = memory
+        vars(self.optimizer)["_opt_called"] = True  # else a scheduler warns that there was no step before its own
         self.rates.load(copied(snapshot.schedule))
         self.random.load(snapshot.random)
         self.progress, self.trace, self.torn = snapshot.progress, list(snapshot.trace), False
@@ -284,6 +284,7 @@ class Run:
         if self.torn:
             self._restore(self.last)
         self._snapshot(final=True)
+        self.torn = True  # from here on the parameters are those to return, not those to go on from
         best = self.progress.best
         if best is not None:
             self.flat.data.copy_(best.x)

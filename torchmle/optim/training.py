@@ -210,7 +210,10 @@ def train(
             earlier=run.trace,
             begin=run.begun,
         )
-        point = run.end(driven.state.status or Status.MAXITER)
+        try:
+            point = run.end(driven.state.status or Status.MAXITER)
+        except KeyboardInterrupt:  # once more: there is a point to return
+            point = run.end(Status.INTERRUPTED)
         here, best = run.last.progress, run.last.progress.best
         epoch = here.epoch if best is None else best.epoch
         return Trained(*point, here.epoch, epoch, run.last.trace, run.last, driven.seconds, tuple(run.notes))
