@@ -220,6 +220,104 @@ def test_gaps_are_of_the_same_rows(ax):
     tm.plot.trace([one, two], y="gradient", ax=ax)
 
 
+@pytest.fixture(scope="module")
+def trained():
+    class Line(torch.nn.Module):
+        def __init__(self):
+            super().__init__()
+            self.weight = torch.nn.Parameter(torch.zeros(2))
+
+        def forward(self, x, y):
+            return tm.normal_logpdf(y - self.weight[0] - self.weight[1] * x)
+
+    model = tm.ModuleModel(WAGE.lwage, WAGE.educ, module=Line())
+    return model.fit(method="adam", maxiter=20, options={"lr": 0.05, "validation": 0.25})
+
+
+def test_training_and_validation_are_two_lines(trained, ax):
+    tm.plot.trace({"net": trained}, y="loglik", ax=ax)
+    assert legend(ax) == ["net, training (trained)", "net, validation (trained)"]
+    assert ax.get_xlabel() == "epoch"
+    history = trained.history
+    for line, column in zip(ax.lines[::2], ("running_loglik", "validation_loglik"), strict=True):
+        known = history[column].notna()
+        assert line.get_xdata().tolist() == history.iteration[known].tolist()
+        assert line.get_ydata().tolist() == history[column][known].tolist()
+    with pytest.raises(tm.UndefinedStatisticError, match="All of these fits have: loglik"):
+        tm.plot.trace({"net": trained}, ax=ax)
+
+
+def test_a_trace_without_times_or_steps_says_what_there_is(safe, ax):
+    newton = tm.Logit.from_formula("inlf ~ educ", MROZ).fit()
+    with pytest.warns(tm.ConvergenceWarning):
+        adam = newton.model.fit(method="adam", maxiter=3)
+    with pytest.raises(tm.UndefinedStatisticError, match=r"'b' has no y='decrement'\. .* gap, gradient, llf, loglik"):
+        tm.plot.trace({"a": newton, "b": adam}, y="decrement", ax=ax)
+    with pytest.raises(tm.UndefinedStatisticError, match="x='iteration'"):
+        tm.plot.trace(safe, y="llf", x="seconds", ax=ax)
+
+
+# ---- constraints with confidence
+
+
+def constrained(*constraints):
+    model = tm.Logit.from_formula("inlf ~ educ + age + kidslt6 + exper", MROZ)
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore", tm.ConvergenceWarning)
+        return model.fit(constraints=list(constraints), delta=0.05, seed=1, maxiter=40)
+
+
+@pytest.fixture(scope="module")
+def safe():
+    return constrained("FPR <= 0.4")
+
+
+def spans(axes):
+    """Return the shaded range of a panel."""
+    box = axes.patches[-1].get_path().get_extents(axes.patches[-1].get_patch_transform())
+    return box.y0, box.y1
+
+
+def test_the_four_panels_are_the_columns_of_the_history(safe):
+    axes = tm.plot.confidence(safe, ax=Figure().subplots(2, 2))
+    history = safe.safety.history
+    columns = ["llf", "lambda_FPR <= 0.4", "bound_FPR <= 0.4", "lagrangian"]
+    for ax, column in zip(axes.flat, columns, strict=True):
+        assert np.array_equal(ax.lines[0].get_xdata(), history["iteration"])
+        assert np.array_equal(ax.lines[0].get_ydata(), history[column])
+        marks = [line for line in ax.lines if line.get_linestyle() == "--"]
+        assert marks[0].get_xdata()[0] == safe.safety.chosen
+    low, high = spans(axes[1, 0])  # an upper bound is too high above the limit
+    assert low == 0.4
+    assert high >= history["bound_FPR <= 0.4"].max()
+    assert ((history["bound_FPR <= 0.4"] <= low) == history["feasible"]).all()
+
+
+def test_a_lower_bound_is_not_met_below_its_limit():
+    fit = constrained("ACC >= 0.66")
+    low, high = spans(tm.plot.confidence(fit, ax=Figure().subplots(1, 4))[1, 0])
+    assert high == 0.66
+    assert low < fit.safety.history["bound_ACC >= 0.66"].min()
+
+
+def test_several_bounds_are_drawn_beyond_their_limits():
+    fit = constrained("ACC >= 0.6", "FPR <= 0.3")
+    axes = tm.plot.confidence(fit, ax=Figure().subplots(2, 2))
+    history = fit.safety.history
+    one, two = axes[1, 0].lines[:2]
+    assert np.allclose(one.get_ydata(), 0.6 - history["bound_ACC >= 0.6"])
+    assert np.allclose(two.get_ydata(), history["bound_FPR <= 0.3"] - 0.3)
+    assert ((np.maximum(one.get_ydata(), two.get_ydata()) <= 0) == history["feasible"]).all()
+    assert spans(axes[1, 0])[0] == 0
+    assert legend(axes[0, 1]) == ["ACC >= 0.6", "FPR <= 0.3"]
+
+
+def test_the_picture_says_that_no_point_was_found():
+    axes = tm.plot.confidence(constrained("ACC >= 0.99"), ax=Figure().subplots(2, 2))
+    assert axes[0, 0].get_title(loc="left") == "no iterate was predicted to pass"
+    assert not [line for line in axes[0, 0].lines if line.get_linestyle() == "--"]
+
+
 # ---- profile
 
 
@@ -477,7 +575,7 @@ def test_a_bootstrap_shows_its_replicates_and_interval(boot, ax):
 # ---- every function
 
 
-def every(ols, logit, boot):
+def every(ols, logit, boot, safe):
     """Return a call of each function that takes the Axes."""
     newton = tm.Logit.from_formula("inlf ~ educ", MROZ).fit()
     return {
@@ -490,17 +588,26 @@ def every(ols, logit, boot):
         "qq": lambda ax: tm.plot.qq(ols, ax=ax),
         "influence": lambda ax: tm.plot.influence(ols, ax=ax),
         "bootstrap": lambda ax: tm.plot.bootstrap(boot, "educ", ax=ax),
+        "confidence": lambda ax: four(safe, ax),
     }
 
 
-def test_nothing_of_matplotlib_changes_and_nothing_is_shown(ols, logit, boot, monkeypatch):
+def four(safe, ax):
+    """Draw four panels; one Axes stands for four of its figure."""
+    given = None if ax is None else ax if isinstance(ax, np.ndarray) else ax.figure.subplots(2, 2)
+    drawn = tm.plot.confidence(safe, ax=given)
+    assert given is None or all(a is b for a, b in zip(drawn.flat, given.flat, strict=True))
+    return drawn[0, 0] if given is None else ax
+
+
+def test_nothing_of_matplotlib_changes_and_nothing_is_shown(ols, logit, boot, safe, monkeypatch):
     def forbidden(*_, **__):
         raise AssertionError("show was called")
 
     monkeypatch.setattr(plt, "show", forbidden)
     monkeypatch.setattr(Figure, "show", forbidden)
     before, backend = dict(mpl.rcParams), mpl.get_backend()
-    calls = every(ols, logit, boot)
+    calls = every(ols, logit, boot, safe)
     for name, draw in calls.items():
         given = Figure().subplots()
         assert draw(given) is given, name
@@ -513,12 +620,11 @@ def test_nothing_of_matplotlib_changes_and_nothing_is_shown(ols, logit, boot, mo
             draw(Figure().subplots(1, 2))
     assert dict(mpl.rcParams) == before
     assert mpl.get_backend() == backend
-    public = {name for name in tm.plot.__all__ if name != "confidence"}
-    assert set(calls) == public
+    assert set(calls) == set(tm.plot.__all__)
 
 
-def test_without_matplotlib_the_error_says_what_to_install(ols, logit, boot, monkeypatch):
-    calls = every(ols, logit, boot)
+def test_without_matplotlib_the_error_says_what_to_install(ols, logit, boot, safe, monkeypatch):
+    calls = every(ols, logit, boot, safe)
     for module in ("matplotlib", "matplotlib.axes", "matplotlib.pyplot"):
         monkeypatch.setitem(sys.modules, module, None)
     for draw in calls.values():

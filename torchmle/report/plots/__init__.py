@@ -7,6 +7,7 @@ from __future__ import annotations
 
 from .bootstrap import bootstrap
 from .coefficients import coefficients
+from .confidence import confidence
 from .diagnostics import qq, residuals
 from .fitted import fit
 from .influence import influence
@@ -14,4 +15,15 @@ from .margins import margins
 from .profile import profile
 from .trace import trace
 
-__all__ = ["bootstrap", "coefficients", "fit", "influence", "margins", "profile", "qq", "residuals", "trace"]
+__all__ = [
+    "bootstrap",
+    "coefficients",
+    "confidence",
+    "fit",
+    "influence",
+    "margins",
+    "profile",
+    "qq",
+    "residuals",
+    "trace",
+]

@@ -52,6 +52,21 @@ def axes(given: Axes | None, size: tuple[float, float] = SIZE) -> Axes:
     return made
 
 
+def several_axes(given: Any, shape: tuple[int, int], size: tuple[float, float]) -> Any:
+    """Return an array of Axes to draw on: those given, or those of a new figure."""
+    module = import_extra("matplotlib.axes", "plot", "torchmle.plot")
+    if given is not None:
+        found = np.asarray(given, dtype=object)
+        if found.size != shape[0] * shape[1] or not all(isinstance(one, module.Axes) for one in found.flat):
+            raise OptionError(f"ax must be {shape[0] * shape[1]} matplotlib Axes, as of plt.subplots{shape}[1].")
+        return found.reshape(shape)
+    pyplot = import_extra("matplotlib.pyplot", "plot", "torchmle.plot")
+    made = pyplot.subplots(*shape, figsize=size, sharex=True, layout="constrained")[1]
+    for one in made.flat:
+        one.spines[["top", "right"]].set_visible(False)
+    return made
+
+
 def percent(alpha: float) -> str:
     """Return a confidence level in words."""
     return f"{100 * (1 - alpha):.6g} %"
