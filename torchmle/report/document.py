@@ -9,8 +9,6 @@ import textwrap
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 
-from tabulate import tabulate
-
 from .format import TIMES, escape_html, escape_latex, escape_markdown, one_line
 
 Row = tuple[str, ...]
@@ -59,11 +57,11 @@ class Part:
 
     def as_text(self) -> str:
         """Return plain text."""
-        rows = [[_broken(row[0], NAMES), *(_broken(cell, VALUES) for cell in row[1:])] for row in self.rows]
+        rows = [line for row in self.rows for line in _lines(row)]
         if not rows:
             return ""
-        align = ("left", *("right" for _ in rows[0][1:])) if self.head else ("left", "right") * (len(rows[0]) // 2)
-        return tabulate(rows, self.head, tablefmt="plain", disable_numparse=True, colalign=align)
+        rows = [[cell and f"  {cell}" for cell in self.head], *rows] if self.head else rows  # set apart by more
+        return _aligned(rows, {0} if self.head else set(range(0, len(rows[0]), 2)))
 
     def as_html(self) -> str:
         """Return an HTML table."""
@@ -189,6 +187,27 @@ def _broken(text: str, width: int) -> str:
         while len(lines[-1].rstrip()) > width:
             lines[-1:] = [lines[-1][:width], lines[-1][width:]]
     return "\n".join(lines)
+
+
+def _lines(row: Row) -> list[list[str]]:
+    """Return the lines that a row takes: a long name stands above its numbers, a long value goes on below."""
+    *above, last = _broken(row[0], NAMES).split("\n")
+    cells = [_broken(cell, VALUES).split("\n") for cell in row[1:]]
+    height = max((len(cell) for cell in cells), default=1)
+    filled = [cell + [""] * (height - len(cell)) for cell in cells]
+    below = [[last if i == 0 else "", *(cell[i] for cell in filled)] for i in range(height)]
+    named = [*([line, *("" for _ in cells)] for line in above), *below]
+    return [[line if i == 0 or not line else f"  {line}", *rest] for i, (line, *rest) in enumerate(named)]
+
+
+def _aligned(rows: Sequence[Sequence[str]], left: set[int]) -> str:
+    """Return rows with some columns to the left and the others to the right."""
+    widths = [max(map(len, column)) for column in zip(*rows, strict=True)]
+
+    def padded(j: int, cell: str) -> str:
+        return cell.ljust(widths[j]) if j in left else cell.rjust(widths[j])
+
+    return "\n".join("  ".join(padded(j, cell) for j, cell in enumerate(row)).rstrip() for row in rows)
 
 
 def _csv(rows: Sequence[Sequence[str]]) -> str:
