@@ -232,7 +232,7 @@ def test_slopes_of_the_search_are_those_of_smooth_means(mroz):
     records = Records(model, pmap, model.make_objective(pmap), Asked((held,), (0.05,)))
     gamma = torch.linspace(-0.5, 0.5, pmap.free, dtype=torch.float64)
     factors = {term: factor for factor, term in held.claim.quantity.parts}
-    found = records.slope(gamma, [factors])
+    found = records.slope(gamma, factors)
 
     def value(at):
         b = pmap.link(at).numpy()
@@ -611,3 +611,121 @@ def test_a_group_without_records_in_the_safety_part(fit, mroz):
     few = mroz.assign(rare=np.where(kept, 0, np.arange(len(mroz)) % 2))
     with pytest.raises(tm.DataError, match=r"safety test.*ACC\[rare=1\]"):
         fit(["ACC[rare=1] >= 0.2"], data=few)
+
+
+# ---- modules
+
+
+@pytest.fixture(scope="module")
+def digits():
+    from sklearn.datasets import load_digits
+
+    X, y = load_digits(return_X_y=True)
+    return X / 16, y
+
+
+def small_net() -> torch.nn.Module:
+    with torch.random.fork_rng():
+        torch.manual_seed(0)
+        first = (torch.nn.Linear(64, 64), torch.nn.BatchNorm1d(64), torch.nn.ReLU())
+        return torch.nn.Sequential(*first, torch.nn.Dropout(0.1), torch.nn.Linear(64, 10))
+
+
+TRAINING = {"delta": 0.05, "seed": 0, "batch_size": 150, "method": "adam", "options": {"lr": 5e-3}}
+
+
+def test_digits_pass_at_95_percent(digits):
+    """Seed S4: a small net on real images, mini-batches, one part never seen before the test."""
+    X, y = digits
+    model = tm.Classifier(y, X, module=small_net())
+    res = model.fit(constraints=["ACC >= 0.95"], maxiter=30, **TRAINING)
+    kept = res.safety.rows.numpy()
+    right = (res.predict(X[kept], which="class").to_numpy() == y[kept]).astype(float)
+    m, low, _ = _limits(right, "t", 0.05)
+    np.testing.assert_allclose([res.safety.tests[0].estimate, res.safety.tests[0].bound], [m, low], rtol=1e-10)
+    assert res.safety.passed
+    assert low >= 0.95
+    feasible = res.history[res.history.feasible]
+    assert 0 < len(feasible) < len(res.history) == 31
+    assert res.safety.chosen == feasible.iteration[feasible.llf.idxmax()]
+    P = res.predict(X[~kept]).to_numpy()  # the candidate part, in evaluation mode
+    llf = np.log(P[np.arange(len(P)), y[~kept]]).sum()
+    assert math.isclose(llf, res.llf, rel_tol=1e-6)  # log of rounded probabilities
+    assert "PASSED" in str(res.summary())
+    assert np.isnan(res.bse).all()
+
+
+def test_digits_at_four_nines_have_no_solution(digits):
+    X, y = digits
+    with pytest.warns(tm.ConvergenceWarning, match="No solution found"):
+        res = tm.Classifier(y, X, module=small_net()).fit(constraints=["ACC >= 0.9999"], maxiter=5, **TRAINING)
+    assert not res.safety.passed
+    assert res.params.isna().all()
+    for ask in (lambda: res.predict(X[:2]), lambda: res.classify(X[0])):
+        with pytest.raises(tm.UndefinedStatisticError, match="o solution found"):
+            ask()
+
+
+def test_training_is_repeatable_and_never_sees_safety_rows(digits):
+    X, y = digits
+    limits = ["ACC >= 0.5", "TPR[level=8] >= 0.2"]
+
+    def history(X, y):
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore", tm.ConvergenceWarning)
+            return tm.Classifier(y, X, module=small_net()).fit(constraints=limits, maxiter=4, **TRAINING)
+
+    first = history(X, y)
+    kept = first.safety.rows.numpy()
+    other_X, other_y = X.copy(), y.copy()
+    other_X[kept], other_y[kept] = 1 - other_X[kept], (other_y[kept] + 1) % 10
+    other = history(other_X, other_y)
+    assert other.history.equals(first.history)
+    assert other.safety.chosen == first.safety.chosen
+    assert history(X, y).params.equals(first.params)
+
+
+class Line(torch.nn.Module):
+    """A straight line with its spread."""
+
+    def __init__(self):
+        super().__init__()
+        self.alpha, self.beta, self.log_sigma = (torch.nn.Parameter(torch.zeros(())) for _ in range(3))
+
+    def forward(self, x, y):
+        return tm.normal_logpdf((y - self.mean(x)) * torch.exp(-self.log_sigma)) - self.log_sigma
+
+    def mean(self, x):
+        return self.alpha + self.beta * x
+
+
+def test_a_module_of_log_likelihoods_under_a_bound_on_its_misses():
+    """One column as it is, groups of two rows; the bound recomputed from the safety rows."""
+    data = tm.datasets.load("wage1")
+    pairs = np.arange(len(data)) // 2
+    miss = tm.measure(lambda mean, part: (part.endog - mean).abs(), name="miss", bounds=None)
+    model = tm.ModuleModel(data.lwage, data.educ, module=Line(), groups=pairs)
+    res = model.fit(constraints=[miss <= 0.6], delta=0.05, maxiter=150, options={"lr": 0.05})
+    kept = res.safety.rows.numpy()
+    assert res.safety.passed
+    assert (pd.Series(kept).groupby(pairs).nunique() == 1).all()
+    misses = (data.lwage - res.params["alpha"] - res.params["beta"] * data.educ).abs()[kept]
+    means = misses.groupby(pairs[kept]).mean().to_numpy()
+    _, _, high = _limits(means, "t", 0.05)
+    assert math.isclose(res.safety.tests[0].bound, high, rel_tol=1e-10)
+
+
+@pytest.mark.parametrize(
+    ("options", "said"),
+    [
+        ({"options": {"validation": 0.2}}, "validation"),
+        ({"method": "newton"}, "batch_size|gradient|method"),
+        ({"constraints": ["ACC >= 0.5", "`0.bias[0]` = 0"]}, "Linear equations"),
+        ({"checkpoint": "file"}, "checkpoint"),
+    ],
+)
+def test_what_training_under_constraints_refuses(digits, options, said):
+    X, y = digits
+    model = tm.Classifier(y, X, module=torch.nn.Sequential(torch.nn.Linear(64, 10)))
+    with pytest.raises(tm.OptionError, match=said):
+        model.fit(**{"constraints": ["ACC >= 0.5"], "delta": 0.05, "maxiter": 1, **options})

@@ -41,6 +41,7 @@ def part_of(model: M, at: Tensor, keep: Tensor, designs: Mapping[str, Design], w
     )
     if designs:
         first = next(iter(designs.values()))
-        less.exog = first.X
+        own = vars(less).get("exog")
+        less.exog = first.X[:, 0] if own is not None and own.ndim == 1 else first.X  # a module may take one as it is
         less.exog_names = [name for name in model.exog_names if name not in gone or name in first.terms]
     return less

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
@@ -110,38 +110,48 @@ class Records:
             found[place.term] = Sample(place.term, values.detach().cpu().double()[host].numpy(), codes)
         return found
 
-    def slope(self, gamma: Tensor, factors: Sequence[dict[Term, float]]) -> Tensor:
-        """Return the gradient in gamma of a sum of multiples of smooth means.
-
-        Parameters
-        ----------
-        factors : what each mean is multiplied by, one mapping a constraint; these are added up.
-        """
-        totals: dict[Term, float] = {}
-        for mapping in factors:
-            for term, factor in mapping.items():
-                totals[term] = totals.get(term, 0.0) + factor
+    def slope(self, gamma: Tensor, factors: Mapping[Term, float]) -> Tensor:
+        """Return the gradient in gamma of a sum of multiples of smooth means."""
         with derivatives_on(self.model.data.device):
             leaf = gamma.detach().clone().requires_grad_()
             prediction = self._prediction(leaf) if self._predicts else None
             losses = self._losses(leaf) if self._loses else None
-            total: Tensor | None = None
-            for place in self.places:
-                factor = totals.get(place.term, 0.0)
-                if factor == 0.0:
-                    continue
-                values, mask = losses, place.group
-                if place.term.measure.fn is not None:
-                    assert prediction is not None
-                    values, own = place.term.measure.smooth(prediction, self.model, place.level)
-                    mask = mask & own.to(mask.device)
-                assert values is not None
-                mean = factor * values[mask].mean()
-                total = mean if total is None else total + mean
+            total = self.smooth(self.model, factors, prediction, losses, None)
             if total is None:
                 return torch.zeros_like(gamma)
             (found,) = torch.autograd.grad(total, leaf)
         return found
+
+    def smooth(
+        self,
+        model: GenericLikelihoodModel,
+        factors: Mapping[Term, float],
+        prediction: Tensor | None,
+        losses: Tensor | None,
+        rows: Tensor | None,
+    ) -> Tensor | None:
+        """Return a sum of multiples of smooth means over some records, or None where none of them counts.
+
+        Parameters
+        ----------
+        model : on these records.
+        rows : their positions, or None for all.
+        """
+        total: Tensor | None = None
+        for place in self.places:
+            factor = factors.get(place.term, 0.0)
+            if factor == 0.0:
+                continue
+            values, mask = losses, place.group if rows is None else place.group[rows]
+            if place.term.measure.fn is not None:
+                assert prediction is not None
+                values, own = place.term.measure.smooth(prediction, model, place.level)
+                mask = mask & own.to(mask.device)
+            assert values is not None
+            if bool(mask.any()):
+                mean = factor * values[mask].mean()
+                total = mean if total is None else total + mean
+        return total
 
     def _losses(self, gamma: Tensor) -> Tensor:
         """Return the (n,) losses with their derivatives."""
@@ -152,7 +162,7 @@ class Records:
         return values
 
     def _prediction(self, gamma: Tensor) -> Tensor:
-        found = predicted(self.model, self.map.link(gamma), self.model.data)
+        found = self.predict(self.map.link(gamma))
         if self.model.response in (None, "binary") and found.ndim == 1 and self._decides:
             low, high = float(found.detach().min()), float(found.detach().max())
             if not (low >= 0 and high <= 1):
@@ -161,6 +171,10 @@ class Records:
                     "probabilities: ready-made measures of decisions need these."
                 )
         return found
+
+    def predict(self, link: Tensor) -> Tensor:
+        """Return the predictions for all records."""
+        return predicted(self.model, link, self.model.data)
 
     @property
     def _decides(self) -> bool:

@@ -88,15 +88,38 @@ def predicted_at(records: Records, gamma: Tensor, ratio: float, options: SafetyO
     return tuple(records.bounds(gamma, ratio, options.inflation))
 
 
-def side_factors(asked: Asked, bounds: tuple[Bounded, ...], multipliers: Tensor) -> list[dict[Term, float]]:
-    """Return for each constraint the factors of its means in what the Lagrangian adds up.
+def side_factors(asked: Asked, bounds: tuple[Bounded, ...], multipliers: Tensor) -> dict[Term, float]:
+    """Return what each mean is multiplied by in what the Lagrangian adds up.
 
     An absolute value is taken at the side whose bound is the larger one.
     """
-    found = []
+    found: dict[Term, float] = {}
     for held, bound, m in zip(asked.claims, bounds, multipliers.tolist(), strict=True):
-        found.append({term: m * bound.side * factor for factor, term in held.claim.quantity.parts})
+        for factor, term in held.claim.quantity.parts:
+            found[term] = found.get(term, 0.0) + m * bound.side * factor
     return found
+
+
+class Multipliers:
+    """Hold the multipliers, and take steps up by the excess of the bounds, never below zero."""
+
+    def __init__(self, count: int, options: SafetyOptions) -> None:
+        start = torch.full((count,), options.multiplier, dtype=torch.float64, device="cpu")
+        self._point = torch.nn.Parameter(start)
+        self._climber = torch.optim.Adam([self._point], lr=options.multiplier_lr, maximize=True)
+
+    @property
+    def values(self) -> Tensor:
+        """Return the multipliers as they are now."""
+        return self._point.detach().clone()
+
+    def climb(self, bounds: tuple[Bounded, ...], steps: int = 1) -> None:
+        """Take steps."""
+        self._point.grad = torch.tensor([b.excess for b in bounds], dtype=torch.float64, device="cpu")
+        for _ in range(steps):
+            self._climber.step()
+            with torch.no_grad():
+                self._point.clamp_(min=0.0)
 
 
 def search(
@@ -126,8 +149,7 @@ def search(
     if state.status is not None:
         return account
     optimizer, point, *_ = state.memory
-    multipliers = torch.nn.Parameter(torch.full((len(records.asked.claims),), options.multiplier, dtype=torch.float64))
-    climber = torch.optim.Adam([multipliers], lr=options.multiplier_lr, maximize=True)
+    multipliers = Multipliers(len(records.asked.claims), options)
     last = STEPS if method.options.maxiter is None else method.options.maxiter
     limit = math.inf if method.options.time_limit is None else method.options.time_limit
     try:
@@ -138,7 +160,7 @@ def search(
                 account.notes.append(f"The search ended at iteration {iteration}: the log-likelihood is not finite.")
                 break
             found = Iterate(iteration, gamma, at, predicted_at(records, gamma, ratio, options))
-            row = account.add(found, multipliers.detach())
+            row = account.add(found, multipliers.values)
             asked_to_stop = bool(watch(row))
             if iteration == 0 and is_maximum and found.feasible:
                 break
@@ -147,13 +169,10 @@ def search(
                 account.notes.append(f"The search ended at iteration {iteration}: the {why}.")
                 break
             if iteration < last:
-                pull = records.slope(gamma, side_factors(records.asked, found.bounds, multipliers.detach()))
+                pull = records.slope(gamma, side_factors(records.asked, found.bounds, multipliers.values))
                 point.grad = at.gradient / problem.rows + pull
                 optimizer.step()
-                multipliers.grad = torch.tensor([b.excess for b in found.bounds], dtype=torch.float64)
-                climber.step()
-                with torch.no_grad():
-                    multipliers.clamp_(min=0.0)
+                multipliers.climb(found.bounds)
     except KeyboardInterrupt:
         account.notes.append(f"The search was interrupted after {len(account.history)} iterations.")
     return account

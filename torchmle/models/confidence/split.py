@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING
 
 import numpy as np
@@ -71,17 +71,19 @@ def part(model: GenericLikelihoodModel, keep: Tensor, why: str, estimated: bool)
     estimated : whether parameters will be estimated there, so that columns may not be collinear.
     """
     at = keep.nonzero().flatten().to(model.data.device)
-    designs = {name: _on_rows(design, at, estimated) for name, design in model.data.designs.items()}
+    designs = {
+        name: _on_rows(design, at, estimated and not model.kept_columns) for name, design in model.data.designs.items()
+    }
     return part_of(model, at, keep, designs, why)
 
 
 def _on_rows(design: Design, at: Tensor, estimated: bool) -> Design:
     X = design.X[at]
     cross = cross_products(X)
-    gone = [design.terms[d.column] for d in find_collinear(X, cross)] if estimated else []
+    gone = [design.terms[d.column] for d in find_collinear(X, cross)] if estimated and not design.net else []
     if gone:
         raise DataError(
             f"Among the {len(X)} rows of the candidate part {listing(map(repr, gone))} cannot be told from the other "
             "columns. Leave them out, join rare levels, or use a smaller share for safety or another seed."
         )
-    return Design(design.name, design.terms, X, cross, design.dropped, design.spec, design.all_terms)
+    return replace(design, X=X, cross=cross)

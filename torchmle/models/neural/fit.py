@@ -19,6 +19,10 @@ if TYPE_CHECKING:
 
 def fit_module(model: ModuleModel, request: FitRequest) -> NeuralResults:
     """Fit a module and return its results."""
+    if request.claims:
+        from .confident import train_confident
+
+        return train_confident(model, request)
     if isinstance(request.resume, NeuralResults):
         buffers = dict(request.resume.module.named_buffers())
         model = model.with_network(model.network.with_buffers(buffers))

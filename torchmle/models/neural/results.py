@@ -16,6 +16,7 @@ from ...errors import UndefinedStatisticError
 from ...loglik.network import Layer
 from ...optim.snapshots import EpochRow, Snapshot
 from ...results.inference import check_inference
+from ...results.predict import need_solution
 from ...results.results import Results
 from ...workers import engine
 from .newdata import new_records
@@ -251,6 +252,7 @@ class NeuralResults(Results):
             A row a record; a column an output where there are several. Outputs of more dimensions are an array.
         """
         model = self._model
+        need_solution(self, "predict()")
         with engine():
             target, index = new_records(self, model.rank, exog, new)
             index = index if len(index) or exog is not None else target.rows.labels
