@@ -48,7 +48,7 @@ class Loader(LoaderBatches):
             if batch.weights is not None:
                 found.append(batch.weights.detach())
         if kind is not None:
-            self.seen = _weights(kind, torch.cat(found))
+            self.seen = _weights(kind, torch.cat(found).to(dtype))
 
     def _count(self, parts: Mapping[str, Tensor]) -> None:
         if not self.count:
@@ -110,7 +110,7 @@ def on_batch(model: ModuleModel, parts: Mapping[str, Tensor], weights: Tensor | 
     """Return the model on the records of one batch."""
     rest = {name: value for name, value in parts.items() if name != "endog"}
     kind = model.data.weights
-    own = None if weights is None or kind is None else replace(kind, values=weights)
+    own = None if weights is None or kind is None else replace(kind, values=weights.to(kind.values))
     count = len(parts["endog"])
     rows = CountedRows(pd.RangeIndex(0), None, {}, count, count)
     data = replace(model.data, endog=parts["endog"], row_data=rest, weights=own, rows=rows)

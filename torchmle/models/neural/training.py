@@ -13,9 +13,10 @@ from typing import TYPE_CHECKING, Any, cast
 import torch
 from torch import Tensor, nn
 
-from ...errors import DataError, OptionError
+from ...errors import DataError, LikelihoodError, OptionError
 from ...linalg import inverse_spd
 from ...loglik.batches import ArrayBatches, Batch, Batches, split_rows
+from ...loglik.check import describe_not_finite
 from ...loglik.moments import Moments
 from ...loglik.trainee import ModuleTrainee
 from ...optim.base import Evaluation, Options, Status, minimise
@@ -131,13 +132,18 @@ def _class_name(request: FitRequest) -> str:
 
 def _checked(model: ModuleModel, pmap: ParamMap, start: Tensor) -> ModuleObjective:
     """Return the log-likelihood, checked on the first rows."""
-    model = model.sample()
+    loaded, model = model.loader is not None, model.sample()
     objective = model.of_rows(pmap)
     count = min(objective.rows, 2 * objective.chunk)
     few = objective if count == objective.rows else objective.take(torch.arange(count, device=objective.device))
     found, engine = checked(model, few, pmap, start)
     if not found.separable:
         raise OptionError(f"Training needs rows that can be parted; {engine}. Use method='newton' or 'lbfgs'.")
+    values = few.values(pmap.working(start))
+    if not bool(torch.isfinite(values).all()):
+        labels = range(count) if loaded else list(model.data.rows.labels)
+        theta = pmap.theta(start).tolist()
+        raise LikelihoodError(describe_not_finite(values, labels, pmap.names, theta) + " Start elsewhere.")
     return objective
 
 
