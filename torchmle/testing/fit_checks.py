@@ -16,7 +16,16 @@ from ..models.load import load
 from ..params.map import ParamMap
 from ..report.format import escape_html, escape_latex, escape_markdown, one_line
 from .invariance_checks import maxima
-from .subject import Finding, NotApplicableError, Subject, all_of, bounded, kind_of_weights, largest, objective_of
+from .subject import (
+    Finding,
+    NotApplicableError,
+    Subject,
+    all_of,
+    bounded,
+    kind_of_weights,
+    largest,
+    objective_of,
+)
 
 
 def fit(subject: Subject) -> Finding:
@@ -27,7 +36,7 @@ def fit(subject: Subject) -> Finding:
 
 def refit(subject: Subject) -> Finding:
     """Prove that a second fit gives the same bits, and that a fit from the estimates stays there."""
-    first, again = subject.results, subject.model.fit(method="newton")
+    first, again = subject.results, subject.anew()
     pairs = {
         "params": (first.params, again.params),
         "bse": (first.bse, again.bse),
@@ -35,7 +44,7 @@ def refit(subject: Subject) -> Finding:
     }
     differing = [name for name, (a, b) in pairs.items() if not np.array_equal(np.asarray(a), np.asarray(b))]
     differing += ["llf"] * (first.llf != again.llf)
-    warm = subject.model.fit(start_params=first.params, method="newton")
+    warm = subject.fit(subject.model, start=first.params.to_numpy())
     moved = largest((warm.params - first.params) / first.bse)
     return all_of(
         Finding(not differing, f"the second fit differs in {', '.join(differing) or 'no bit'}"),
@@ -45,7 +54,11 @@ def refit(subject: Subject) -> Finding:
 
 def methods(subject: Subject) -> Finding:
     """Prove that BFGS finds the estimates of Newton's method."""
-    newton, bfgs = subject.results, subject.model.fit(method="bfgs")
+    newton, start = subject.results, None
+    if subject.model.data.has_nets:  # from one and the same point near the maximum, since there are others
+        start = subject.near(subject.rng("methods"))
+        newton = subject.fit(subject.model, start=start)
+    bfgs = subject.fit(subject.model, "bfgs", start)
     if not bfgs.converged:
         return Finding(False, f"bfgs: {bfgs.status}")
     gap = largest((bfgs.params - newton.params) / newton.bse)
@@ -67,7 +80,7 @@ def robust_covariance(subject: Subject) -> Finding:
 
 
 def _proper(subject: Subject, cov_type: str) -> Finding:
-    matrix = subject.results.with_cov(cov_type).cov_params().to_numpy()
+    matrix = subject.with_cov(subject.results, cov_type).cov_params().to_numpy()
     same = bool((matrix == matrix.T).all())
     definite = cholesky(torch.from_numpy(matrix.copy())) is not None
     verdict = "symmetric positive definite" if same and definite else "NOT symmetric" if not same else "NOT definite"
@@ -107,7 +120,7 @@ def _dense(text: str) -> str:
 def keeping(subject: Subject) -> Finding:
     """Prove that results saved and loaded are the same to the last bit, with their rows and without."""
     results, model = subject.results, subject.model
-    by = model if isinstance(model, FunctionModel) else type(model)  # a function is in no file
+    by = model if isinstance(model, FunctionModel) or model.data.has_nets else type(model)  # which no file holds
     found = []
     with TemporaryDirectory() as folder:
         for data in (False, True):
@@ -121,7 +134,8 @@ def keeping(subject: Subject) -> Finding:
                 "summary": (str(results.summary()), str(again.summary())),
             }
             if data and results.fit.objective.separable:
-                pairs["HC0"] = (results.with_cov("HC0").cov_params(), again.with_cov("HC0").cov_params())
+                robust = [subject.with_cov(r, "HC0").cov_params() for r in (results, again)]
+                pairs["HC0"] = (robust[0], robust[1])
             other = [name for name, (a, b) in pairs.items() if not np.array_equal(np.asarray(a), np.asarray(b))]
             found.append(
                 Finding(not other, f"{'with' if data else 'without'} rows: {', '.join(other) or 'no bit'} differs")

@@ -40,17 +40,17 @@ def weights(subject: Subject) -> Finding:
     repeated = subject.rebuilt(rows=np.repeat(np.arange(subject.rows), counts), freq_weights=ones)
     at = subject.near(rng)
     here, there = (subject.derivatives(m, at) for m in (repeated, weighted))
-    a, b = (m.fit(method="newton") for m in (repeated, weighted))
+    a, b = (subject.fit(m) for m in (repeated, weighted))
     findings = [compare(subject, there, here, "with rows repeated"), _near(subject, b.params, a.params, a.bse)]
     for cov_type in ("nonrobust", "opg", "HC0", "HC1"):
-        ratio = b.with_cov(cov_type).bse / a.with_cov(cov_type).bse - 1
+        ratio = subject.with_cov(b, cov_type).bse / subject.with_cov(a, cov_type).bse - 1
         findings.append(bounded(f"{cov_type} errors with rows repeated", largest(ratio), _cov_bound(subject)))
     findings.append(bounded("nobs", abs(a.nobs - b.nobs), 0.0))
     return all_of(*findings)
 
 
 def column_scale(subject: Subject) -> Finding:
-    """Prove that rescaling the columns rescales their coefficients and changes nothing else."""
+    """Prove that rescaling the columns rescales their coefficients and changes nothing else; not those of modules."""
     factors, theta_factors = _factors(subject)
     other = subject.rebuilt(factors=factors)
     at = subject.near(subject.rng("column_scale"))
@@ -70,7 +70,7 @@ def _factors(subject: Subject) -> tuple[FloatArray, FloatArray]:
     rng = subject.rng("factors")
     for design in subject.model.data.designs.values():
         for j in range(len(design.terms)):
-            found.append(1.0 if j == design.constant else _power(rng))
+            found.append(1.0 if j == design.constant or design.net else _power(rng))
     names = subject.model.param_names
     terms = [t for d in subject.model.data.designs.values() for t in d.terms]
     times = level_blocks(subject.model)
@@ -104,7 +104,7 @@ def same_fit(
 ) -> Finding:
     """Return whether another model has the same fit, its parameters counting ``1 / factors``."""
     scale = 1.0 if factors is None else factors
-    mine, theirs = subject.results, other.fit(method="newton")
+    mine, theirs = subject.results, subject.fit(other, factors=scale)
     if not theirs.converged:
         return Finding(False, f"no maximum {where}: {theirs.status}")
     params, bse = theirs.params / scale, theirs.bse / scale

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import numpy as np
 from scipy import special, stats
@@ -29,7 +29,8 @@ class Study:
     ----------
     scores : (R, K) scores at the true parameters.
     equality : (R, K, K) Hessian plus outer product of the scores there, or None without rows.
-    z : (R, K) estimate less truth over standard error; NaN where the fit did not converge.
+    z : (R, K) estimate less truth over standard error; NaN where the fit did not converge; of coefficients only
+        where there are modules, whose weights have other values that give the same net.
     """
 
     scores: FloatArray
@@ -49,12 +50,16 @@ def information(subject: Subject) -> Finding:
 
 def recovery(subject: Subject) -> Finding:
     """Prove that fits recover the true parameters: errors over standard errors have mean 0 and mean square 1."""
-    return recovered(study(subject).z, _small_sample(subject))
+    return _said(recovered(study(subject).z, _small_sample(subject)), subject)
 
 
 def coverage(subject: Subject) -> Finding:
     """Prove that 95 % intervals cover the true parameters as often as a binomial allows."""
-    return covered(study(subject).z, _small_sample(subject))
+    return _said(covered(study(subject).z, _small_sample(subject)), subject)
+
+
+def _said(finding: Finding, subject: Subject) -> Finding:
+    return replace(finding, detail=finding.detail + subject.remark)
 
 
 def study(subject: Subject) -> Study:
@@ -79,8 +84,10 @@ def _run(subject: Subject) -> Study:
         if objective_of(model)[0].separable:
             rows = model.score_obs(theta)
             equality.append((rows.T @ rows + model.hessian(theta)) * np.outer(unit, unit))
-        results = model.fit(method="newton")
-        z.append(((results.params - theta) / results.bse).to_numpy())
+        results = subject.fit(model)
+        z.append(((results.params - theta) / results.bse).to_numpy()[: subject.compared])
+        if not results.converged:
+            z[-1] = np.full(subject.compared, np.nan)
     return Study(np.array(scores), np.array(equality) if equality else None, np.array(z))
 
 

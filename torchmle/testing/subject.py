@@ -20,11 +20,16 @@ from ..models.base import GenericLikelihoodModel
 from ..models.choice.base import ChoiceModel
 from ..models.choice.rebuild import rebuilt
 from ..models.multinomial import MNLogit
+from ..models.partial import input_name, module
+from ..models.predictors import LinearPredictorModel
 from ..models.request import as_params
 from ..params.map import ParamMap
 from ..results.results import Results
 from ..workers import derivatives_on
 from .differences import units
+
+ALL_ERRORS = {"net": "all"}
+"""Options of a covariance that has errors of the weights of modules as well."""
 
 Simulate = Callable[[FloatArray, np.random.Generator], Any]
 """Takes the parameters, in the order of ``param_names``, and a generator; returns a response for the model's rows."""
@@ -91,7 +96,46 @@ class Subject:
     @cached_property
     def results(self) -> Results:
         """Return the fit by Newton's method."""
+        return self.anew()
+
+    def anew(self) -> Results:
+        """Return a new fit by Newton's method, with modules from where the usual one ends."""
+        if self.model.data.has_nets:
+            return self.model.fit(self.model.fit().params, "newton", cov_kwds=ALL_ERRORS)
         return self.model.fit(method="newton")
+
+    def fit(
+        self,
+        model: GenericLikelihoodModel,
+        method: str = "newton",
+        start: FloatArray | None = None,
+        factors: FloatArray | float = 1.0,
+    ) -> Results:
+        """Return the fit of the model on other data.
+
+        A module has many maxima, and its units may change places: which maximum a fit finds is not what is checked.
+        With one it begins where the subject is looked at (times ``factors``), unless another start is given, and
+        weights have errors.
+        """
+        if not self.model.data.has_nets:
+            return model.fit(method=method, start_params=start)
+        return model.fit(self.theta * factors if start is None else start, method, cov_kwds=ALL_ERRORS)
+
+    def with_cov(self, results: Results, cov_type: str) -> Results:
+        """Return results with another covariance, of all parameters."""
+        return results.with_cov(cov_type, ALL_ERRORS if self.model.data.has_nets else None)
+
+    @property
+    def compared(self) -> int:
+        """Return how many parameters, the first ones, can be compared with the truth: all but weights of modules."""
+        if not self.model.data.has_nets:
+            return len(self.theta)
+        return sum(len(design.terms) for design in self.model.data.linear.values())
+
+    @property
+    def remark(self) -> str:
+        """Return what a finding says where weights of modules are left out."""
+        return "" if self.compared == len(self.theta) else "; weights of modules left out"
 
     @cached_property
     def theta(self) -> FloatArray:
@@ -219,6 +263,8 @@ def rebuild(
         stop = begin + len(design.terms)
         X = _numpy(design.X)[index] * (1.0 if factors is None else factors[begin:stop])
         designs[name], begin = pd.DataFrame(X, columns=list(design.terms)), stop
+    if data.has_nets:
+        designs = _with_modules(model, designs)
     first = next(iter(designs), None)
     exog = designs.pop(first) if first is not None else None
     return type(model)(y[index], exog, **designs, **_extras(model, index, freq_weights))
@@ -243,6 +289,19 @@ def _extras(model: GenericLikelihoodModel, index: Any, freq_weights: Any) -> dic
     if data.endog.dtype != torch.float64:
         given["dtype"] = data.endog.dtype
     return given
+
+
+def _with_modules(model: GenericLikelihoodModel, designs: dict[str, Any]) -> dict[str, Any]:
+    """Return the designs with what modules take where the constructor wants it; standardised as in the model."""
+    assert isinstance(model, LinearPredictorModel)
+    found = {name: X for name, X in designs.items() if name in model.data.linear}
+    parts = {}
+    for name, net in model.nets.items():
+        inputs = designs[input_name(name)]
+        if net.centre is not None and net.scale is not None:
+            inputs = (inputs - net.centre.cpu().numpy()) / net.scale.cpu().numpy()
+        parts[name] = module(net.module, inputs)
+    return {**found, "modules": parts}
 
 
 def level_blocks(model: GenericLikelihoodModel) -> int:
