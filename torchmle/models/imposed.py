@@ -91,14 +91,14 @@ def _hessian(value: Tensor, at: Tensor) -> Tensor:
 def impose(
     model: GenericLikelihoodModel, pmap: ParamMap, conditions: Sequence[Condition], bounds: Sequence[Bound], x: Tensor
 ) -> Imposed:
-    """Return the constraints of a fit, bounds among them; x is its start.
+    """Return the constraints of a fit, bounds among them, checked at its start x.
 
     Raises
     ------
     LikelihoodError
-        For functions that return no tensor, or fail.
+        For functions that return no tensor made of the parameters, are not finite or not smooth, or fail.
     OptionError
-        For unknown names, and more equations than free parameters.
+        For unknown names, constraints on fixed parameters only, and more equations than free parameters.
     """
     fixed = {pmap.names[i] for i in pmap.fixed}
     listed = [*conditions, *(_of_bound(bound) for bound in bounds if bound.name not in fixed)]
@@ -113,6 +113,7 @@ def impose(
     exact = model.endog.dtype == torch.float64 or not any(one.takes_model for one in listed)
     marks = torch.tensor(equal, dtype=torch.bool, device="cpu")
     imposed = Imposed(pmap, tuple(functions), tuple(labels), marks, exact)
+    _vet(imposed, x)
     if int(imposed.equal.sum()) > pmap.free:
         raise OptionError(
             f"{int(imposed.equal.sum())} equations are imposed on {pmap.free} free parameters; there can be no "
@@ -154,16 +155,8 @@ def _told(pmap: ParamMap, theta: Tensor) -> str:
     return ", ".join(shown[:8]) + (", ..." if len(shown) > 8 else "")
 
 
-def vet(imposed: Imposed, x: Tensor) -> None:
-    """Check values and derivatives at the start and next to it.
-
-    Raises
-    ------
-    LikelihoodError
-        For functions that are not finite or not smooth.
-    OptionError
-        For constraints on fixed parameters only.
-    """
+def _vet(imposed: Imposed, x: Tensor) -> None:
+    """Check values and derivatives at the start and next to it."""
     generator = torch.Generator(device="cpu").manual_seed(17)
     noise, step = torch.randn(2, len(x), generator=generator, dtype=torch.float64, device="cpu") * (1 + x.abs())
     near = x + 1e-3 * noise

@@ -25,7 +25,7 @@ from ..params.map import ParamMap
 from ..progress import ProgressLine
 from .checkpoint import Point, open_checkpoint
 from .constrained import Outcome, along
-from .imposed import Imposed, impose, vet
+from .imposed import Imposed, impose
 from .problem import VERDICT, LikelihoodProblem, weight_unit
 from .request import FitRequest
 from .start import audit_at, finite_start, refine_on_sample
@@ -35,6 +35,9 @@ if TYPE_CHECKING:
 
 SAME = 1e-6
 """Gap of two log-likelihoods, relative, below which two starts have found the same maximum."""
+
+UNBOUND = 100
+"""Steps at most towards a maximum without constraints, which need not exist."""
 
 CUT = (Status.INTERRUPTED, Status.STOPPED, Status.TIME_LIMIT)
 """How a run ends after which there is no other."""
@@ -103,14 +106,26 @@ def maximise(search: Search) -> Found:
     if wrong is not None:
         raise LikelihoodError(wrong)
     if conditions:
-        imposed = impose(search.model, search.map, conditions, bounds, gamma)
-        if not search.given and not imposed.at(gamma).finite:  # a ratio at a start of zeros: begin at the free maximum
-            newton = copy.copy(search.optimizer)
-            gamma = minimise(newton, problem, gamma, verdict_tol=search.tol, maxfun=search.request.maxfun).x
-        vet(imposed, gamma)
-        search = replace(search, imposed=imposed)
+        if not search.given:
+            found = _without(search, gamma)
+            if found.status is Status.INTERRUPTED:
+                return Found(gamma, search.map, found)
+            gamma = found.x if found.status is Status.CONVERGED else gamma
+        search = replace(search, imposed=impose(search.model, search.map, conditions, bounds, gamma))
     with _Watch(search) as watch:
         return _from_several(search, limits, gamma, watch)
+
+
+def _without(search: Search, gamma: Tensor) -> OptimResult:
+    """Return the maximum without constraints that are functions, where a search under them begins if it can.
+
+    Of several maxima under curved constraints the one next to it mostly is the highest, and a ratio of coefficients has
+    no value at a start of zeros.
+    """
+    free = copy.copy(search.optimizer)
+    limit = search.request.maxiter
+    free.options = replace(free.options, maxiter=UNBOUND if limit is None else min(limit, UNBOUND))
+    return minimise(free, search.problem(), gamma, verdict_tol=search.tol, maxfun=search.request.maxfun)
 
 
 def _run(search: Search, limits: Limits | None, gamma: Tensor, watch: Observer, left: float | None) -> Found:
