@@ -350,6 +350,7 @@ def test_what_was_held_says_so():
     found = tm.table(fixed, below=["se", "ci"])
     shown = [(line.kind, line.cells[0].plain) for line in found.lines if line.kind != "statistic"][-2:]
     assert shown == [("estimate", "-0.010"), ("se", "(fixed)")]
+    assert cell(tm.table(fixed, below=None), "age", "estimate") == "-0.010 (fixed)"
     bound = tm.table(logit(bounds={"educ": (None, 0.05)}))
     assert cell(bound, "educ", "se") == "(at upper bound)"
     assert cell(bound, "educ", "estimate") == "0.050"
@@ -391,6 +392,21 @@ def test_a_trained_module_has_estimates_only():
     found = tm.table(trained)
     assert [line.kind for line in found.lines] == ["estimate", "statistic", "statistic"]
     assert "not at a maximum" in found.as_text()
+
+
+def test_errors_given_a_trained_net_bring_no_stars():
+    with torch.random.fork_rng():
+        net = torch.nn.Sequential(torch.nn.Linear(2, 20), torch.nn.Tanh(), torch.nn.Linear(20, 1, bias=False))
+    part = {"mu": tm.module(net, "exper + tenure")}
+    res = Scaled.from_formula("lwage ~ educ", WAGE, modules=part).fit(method="adam", maxiter=5)
+    found = tm.table([res, res], below=["se", "t"])
+    assert labels(found) == ["Intercept", "educ", "sigma"]
+    assert value(cell(found, "educ", "se")) == pytest.approx(res.bse["educ"], abs=6e-4)
+    assert "*" not in cell(found, "educ", "estimate")
+    assert [line.kind for line in found.lines][:3] == ["estimate", "se", "estimate"]  # no t
+    text = " ".join(found.as_text().split())
+    assert "no tests are shown; standard errors: inverse of the observed information, given the weights" in text
+    assert "weights that are not listed: mu_net:0.weight (20 x 2)" in text
 
 
 # ---- numbers as text

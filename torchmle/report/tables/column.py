@@ -50,6 +50,7 @@ class Column:
     source : the results that statistics are taken from, or None.
     dependent : the name of the response; empty where there is none.
     failure : why a fit did not converge; None where it did.
+    given : what errors there are all the same: those of a linear part, given the weights of a net; else empty.
     absorbed : effects that were taken out and have no estimates.
     tests : ``"t"`` or ``"z"``, after the law of the tests.
     notes : what is to be said of this column.
@@ -59,6 +60,7 @@ class Column:
     source: Any
     dependent: str = ""
     failure: str | None = None
+    given: str = ""
     absorbed: tuple[str, ...] = ()
     tests: str = "z"
     notes: tuple[str, ...] = ()

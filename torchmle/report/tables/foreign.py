@@ -35,10 +35,10 @@ def foreign_column(found: Any, ends: Ends) -> Column:
     estimate = flat(found.params, len(names))
     response, absorbed, tests = _response(found), _absorbed(found), _law(found)
     if failure is not None:
-        return Column(terms_of(names, estimate), found, response, failure, absorbed, tests)
+        return Column(terms_of(names, estimate), found, response, failure, absorbed=absorbed, tests=tests)
     se, test = _first(found, "bse", "std_errors"), _first(found, "tvalues", "tstats")
     terms = terms_of(names, estimate, se, test, _first(found, "pvalues"), _interval(found, ends))
-    return Column(terms, found, response, None, absorbed, tests)
+    return Column(terms, found, response, absorbed=absorbed, tests=tests)
 
 
 def _first(found: Any, *names: str) -> Any:
@@ -58,7 +58,7 @@ def _pyfixest(found: Any, ends: Ends) -> Column:
     failure = None if getattr(found, "convergence", True) else "the fit did not converge"
     terms = terms_of(names, coef, se, test, pvalue, interval) if failure is None else terms_of(names, coef)
     tests = "z" if getattr(found, "_method", "") == "fepois" else "t"
-    return Column(terms, found, str(getattr(found, "_depvar", "")), failure, absorbed, tests)
+    return Column(terms, found, str(getattr(found, "_depvar", "")), failure, absorbed=absorbed, tests=tests)
 
 
 def _names(found: Any) -> list[tuple[str, str]]:

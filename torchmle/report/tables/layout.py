@@ -80,8 +80,11 @@ def _estimate(term: Term | None, style: Style, heading: str) -> Cell:
         return Cell()
     if math.isnan(term.estimate):
         return Cell(("n/a",))
+    figure = style.formats.figure(term.estimate, "estimate", heading)
+    if term.held and not style.below:
+        return Cell((figure, f" ({term.held})"))
     reached = [mark for mark, level in style.stars.items() if term.pvalue < level]
-    return Cell((style.formats.figure(term.estimate, "estimate", heading),), reached[0] if reached else "")
+    return Cell((figure,), reached[0] if reached else "")
 
 
 def _below(term: Term | None, what: str, place: int, style: Style, heading: str) -> Cell:
@@ -191,10 +194,9 @@ def below_notes(columns: Sequence[Column], style: Style) -> list[str]:
     found += [below] if below else []
     for j, column in enumerate(columns):
         if column.failure is not None:
-            found.append(
-                f"{DAGGER} Column {j + 1} is not at a maximum ({column.failure.rstrip('.')}): its estimates are shown "
-                "without standard errors and tests."
-            )
+            without = "its estimates are shown without standard errors and tests"
+            shown = f"no tests are shown; standard errors: {column.given}" if column.given else without
+            found.append(f"{DAGGER} Column {j + 1} is not at a maximum ({column.failure.rstrip('.')}): {shown}.")
         found += [f"Column {j + 1}: {'; '.join(note.rstrip('.') for note in column.notes)}."] if column.notes else []
     return found
 

@@ -11,7 +11,8 @@ import numpy as np
 import pandas as pd
 from scipy import special
 
-from ...errors import OptionError
+from ...errors import OptionError, listing
+from ...optim.status import Status
 from ...results.bootstrap import BootstrapResults, JackknifeResults
 from ...results.effects import WORDS, Margins
 from ...results.results import Results
@@ -27,13 +28,31 @@ def results_column(results: Results, ends: Ends) -> Column:
     tests = "t" if results.use_t else "z"
     name = str(results.model.endog_names)
     response = "" if results.model.response == "function" or name == "(none)" else name
-    if not results.converged:
-        terms, failure = terms_of(names, results.params), results.fit.status.sentence.partition(". ")[0]
+    given = _errors_given(results)
+    if results.converged:
+        tested = (results.tvalues, results.pvalues, results.conf_int(ends.alpha))
+        terms, failure = terms_of(names, results.params, results.bse, *tested), None
     else:
-        interval = results.conf_int(ends.alpha)
-        terms = terms_of(names, results.params, results.bse, results.tvalues, results.pvalues, interval)
-        failure = None
-    return Column(_with_held(terms, _held(results)), results, response, failure, tests=tests)
+        failure = results.fit.status.sentence.partition(". ")[0]
+        known = (results.bse, None, None, results.conf_int(ends.alpha)) if given else ()
+        terms = terms_of(names, results.params, *known)
+    shown = set(results.listed)
+    terms = tuple(t for t, name in zip(_with_held(terms, _held(results)), results.names, strict=True) if name in shown)
+    return Column(terms, results, response, failure, given, tests=tests, notes=_notes(results))
+
+
+def _errors_given(results: Results) -> str:
+    """Return what the errors of a trained model take as known; empty where it has none."""
+    covariance = results.inference.covariance
+    trained = results.fit.status is Status.TRAINED and bool(covariance.withheld)
+    return covariance.description if trained else ""
+
+
+def _notes(results: Results) -> tuple[str, ...]:
+    """Return what is to be said of a fit: errors that are withheld, parameters that are not listed."""
+    withheld = (f"standard errors {results.fit.withheld}",) if results.fit.withheld and results.converged else ()
+    parts = listing(f"{name} ({size})" for name, size in results.parts)
+    return (*withheld, *((f"weights that are not listed: {parts}",) if parts else ()))
 
 
 def panels_of(results: Results) -> list[tuple[str, str]]:
@@ -123,8 +142,9 @@ def with_resampled(results: Results, found: BootstrapResults | JackknifeResults,
         return plain
     by_itself = resampled_column(found, ends)
     df = float(found.counts.sum() - 1) if isinstance(found, JackknifeResults) else None
-    terms = tuple(_tested(old, new, df) for old, new in zip(plain.terms, by_itself.terms, strict=True))
-    return replace(plain, terms=terms, tests="z" if df is None else "t", notes=by_itself.notes)
+    by_name = {term.name: term for term in by_itself.terms}
+    terms = tuple(_tested(old, by_name[old.full], df) for old in plain.terms)
+    return replace(plain, terms=terms, tests="z" if df is None else "t", notes=(*by_itself.notes, *plain.notes))
 
 
 def _tested(old: Term, new: Term, df: float | None) -> Term:
