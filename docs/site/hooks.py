@@ -109,12 +109,14 @@ SUBJECTS = {
 
 def _api() -> dict[str, str]:
     """Return the text of the pages of the API, from the list of public names."""
-    from torchmle import _HOME
+    from torchmle import _HOME, _MODULES
 
     pages = {key: [f"# {title}", "", text, ""] for key, (title, _, text) in SUBJECTS.items()}
     for module, names in sorted(_HOME.items()):
         key = _subject(module)
         pages[key] += [line for name in names for line in _entry(module, name)]
+    pages["modules"] = ["# Pictures, data sets, checks", "", "What `tm.plot`, `tm.datasets` and `tm.testing` hold.", ""]
+    pages["modules"] += [line for offered in sorted(_MODULES) for line in _members(offered)]
     return {key: "\n".join(lines) for key, lines in pages.items()}
 
 
@@ -122,6 +124,16 @@ def _entry(module: str, name: str) -> list[str]:
     """Return the lines that stand for one name; the methods of results lie in the classes that they extend."""
     extends = ["    options:", "      inherited_members: true"] if name == "Results" else []
     return [f"::: torchmle.{_path(module, name)}", *extends, ""]
+
+
+def _members(offered: str) -> list[str]:
+    """Return the lines that stand for the functions and classes of a module that torchmle offers whole."""
+    import torchmle
+
+    module = getattr(torchmle, offered)
+    things = [(name, getattr(module, name)) for name in module.__all__]
+    found = [f"::: {thing.__module__}.{name}" for name, thing in things if hasattr(thing, "__module__")]
+    return [line for entry in found for line in (entry, "")]
 
 
 def _subject(module: str) -> str:
