@@ -11,6 +11,7 @@ from .edges import edge_of
 from .linkscale import need_maximum
 from .point import likelihood_point, refuse_bounds, refuse_pseudo
 from .ratio import ROUNDING, same_rows
+from .restricted import refuse_restricted
 
 if TYPE_CHECKING:
     from .estimates import Estimates
@@ -29,6 +30,8 @@ def boundary_test(full: Estimates, restricted: Any, edge: str | None) -> Hypothe
     for results in (full, restricted):
         refuse_pseudo(results, WHAT, "Its law is not known there.")
     need_maximum(restricted, f"{WHAT}: the restricted fit")
+    for results in (full, restricted):
+        refuse_restricted(results, WHAT, "Compare fits without them.")
     refuse_bounds(restricted, f"{WHAT}: the restricted fit")
     same_rows(full.model.data, restricted.model.data, WHAT)
     df = _free(full) - _free(restricted)
