@@ -266,6 +266,14 @@ def test_every_kind_of_memory_is_taken_up(kind, monkeypatch):
     assert comparable(resumed) == comparable(train(noisy_trainee(), settings))
 
 
+def test_ctrl_c_before_the_first_epoch():
+    module = Trap(noisy(), 0, None)
+    module.register_forward_pre_hook(lambda part, _: None if part.training else ctrl_c())
+    stopped = train(noisy_trainee(module), options())
+    assert (stopped.status, stopped.epochs, len(stopped.trace)) == (Status.INTERRUPTED, 0, 1)
+    assert comparable(train(noisy_trainee(), options(), resume=stopped.snapshot)) == comparable(uninterrupted())
+
+
 def test_ctrl_c_by_a_timer():
     timer = threading.Timer(0.3, ctrl_c)
     timer.start()
@@ -608,7 +616,10 @@ class Spoilt(nn.Module):
 
 @pytest.mark.parametrize("what", ["log-likelihood", "gradient"])
 @pytest.mark.parametrize("after", [0, 12])
-def test_what_is_not_finite_is_found_and_named(what, after):
+@pytest.mark.parametrize("every", [0, 0.1])
+def test_what_is_not_finite_is_found_and_named(what, after, every, monkeypatch):
+    if not every:
+        snap_always(monkeypatch)
     module = Spoilt(what, after)
     module.register_buffer("seen", torch.tensor(0))
 
@@ -633,6 +644,28 @@ def test_what_is_not_finite_is_found_and_named(what, after):
     expected = by_batches(good)
     assert torch.allclose(found.x, expected, rtol=0, atol=1e-12)
     assert len(found.trace) == found.epochs + 1
+
+
+@pytest.mark.parametrize("every", [0, 0.1])
+@pytest.mark.parametrize("what", ["log-likelihood", "gradient"])
+def test_the_last_step_of_all_is_looked_at_too(what, every, monkeypatch):
+    """Nobody would see the parameters that it leads to in a later batch."""
+    if not every:
+        snap_always(monkeypatch)
+    module = Spoilt(what, 0)
+    module.register_buffer("seen", torch.tensor(1))
+    y, X = data()
+    found = train(ModuleTrainee(module, ArrayBatches((y, X, torch.arange(N)))), options(epochs=1))
+    assert found.status is Status.NOT_FINITE
+    assert torch.isfinite(found.x).all()
+    assert f"Epoch 1, batch 1: the {what} is not finite" in found.notes[0]
+
+
+def test_a_step_that_overflows_is_named():
+    found = train(trainee(), options(kind=torch.optim.SGD, lr=1e308))
+    assert found.status is Status.NOT_FINITE
+    assert torch.isfinite(found.x).all()
+    assert "is not finite" in found.notes[0]
 
 
 def by_batches(count):
@@ -887,6 +920,26 @@ def test_fit_goes_on_from_results_and_from_a_file(tmp_path):
     logit = tm.Logit((y > 0).long().numpy(), X.numpy())
     with pytest.raises(tm.OptionError, match="checkpoint of training by mini-batches"):
         logit.fit(resume=path)
+
+
+KILLED_FIT = """
+import os, signal, sys
+sys.path.insert(0, {tests!r})
+import test_training as t
+t.engine.EVERY = t.engine.SHARE = t.files.EVERY = t.files.SHARE = 0
+t.fitted(checkpoint={path!r}, callback=lambda row: row.iteration == 2 and os.kill(os.getpid(), signal.SIGKILL))
+"""
+
+
+def test_a_killed_fit_goes_on(tmp_path):
+    path = tmp_path / "run"
+    script = KILLED_FIT.format(tests=os.path.dirname(__file__), path=str(path))
+    done = subprocess.run([sys.executable, "-c", script], capture_output=True, text=True, check=False)
+    assert done.returncode == -signal.SIGKILL, done.stderr
+    found, whole = fitted(resume=path), fitted()
+    assert (found.params == whole.params).all()
+    assert found.llf == whole.llf
+    assert len(found.history) == 5
 
 
 def test_ctrl_c_in_fit():

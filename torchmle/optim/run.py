@@ -12,6 +12,7 @@ import torch
 from torch import Tensor, nn
 
 from ..errors import DataError, LikelihoodError, OptionError
+from ..linalg import all_finite
 from ..loglik.batches import Batch
 from ..loglik.randomness import OwnRandom, mixed
 from .schedules import Rates
@@ -52,8 +53,6 @@ class Run:
     ``progress`` is true of the moving parts unless ``torn``; then ``last`` is the nearest place to go back to.
     """
 
-    last: Snapshot
-
     def __init__(
         self,
         trainee: Trainee,
@@ -76,26 +75,32 @@ class Run:
         self.notes = list(options.notes)
         self.begun, self.earlier, self.wake, self.due, self.smooth = time.perf_counter(), 0.0, 0.0, 0.0, math.nan
         self.deadline = math.inf if options.time_limit is None else self.begun + options.time_limit
+        self.last = self._taken()
 
     def begin(self, resume: Snapshot | None) -> None:
         """Start at the trainee's own point, or where an earlier run stood."""
-        if resume is None:
-            self._arrive(replace(self.progress, rate=self.rates.rate), self._score())
-        else:
-            _check_same(resume.identity, self.identity)
-            old, new = dict(resume.settings), dict(self.options.settings)
-            rate = new.pop("lr", None)
-            changed = {} if rate == old.pop("lr", None) else {"lr": rate or self.rates.base[0]}
-            if changed and self.rates.scheduler is not None:
-                raise OptionError(
-                    "resume: the schedule goes on from the rates that it was made for. Leave lr as it was."
-                )
-            _check_same(old, new)
+        if resume is not None:
+            changed = self._changed(resume)
+            self.last, self.torn = resume, True
             self._restore(resume)
             for group in self.optimizer.param_groups:
                 group.update(changed)
+        if self.trace:
             self.earlier = self.trace[-1].seconds
+        else:
+            self._arrive(replace(self.progress, rate=self.rates.rate), self._score())
         self._snapshot()
+
+    def _changed(self, resume: Snapshot) -> dict[str, float]:
+        """Return the learning rate if it is another than before; nothing else of the optimizer may be."""
+        _check_same(resume.identity, self.identity)
+        old, new = dict(resume.settings), dict(self.options.settings)
+        rate = new.pop("lr", None)
+        same = rate == old.pop("lr", None)
+        if not same and self.rates.scheduler is not None:
+            raise OptionError("resume: the schedule goes on from the rates that it was made for. Leave lr as it was.")
+        _check_same(old, new)
+        return {} if same else {"lr": rate or self.rates.base[0]}
 
     def patience_is_over(self) -> bool:
         """Return whether the score has not risen for too long."""
@@ -134,12 +139,14 @@ class Run:
             if held is not None:
                 gradient.index_fill_(0, held[0], 0.0)
             if self.careful:
-                self._check(loss, gradient, place, batch)
+                _check_finite({"log-likelihood": loss, "gradient": gradient}, place, batch)
             if clip is not None:
                 gradient.mul_((clip / (torch.linalg.vector_norm(gradient) + 1e-6)).clamp_(max=1.0))
             optimizer.step()
             if held is not None:
                 self.flat.data.index_copy_(0, *held)
+            if self.careful:
+                _check_finite({"step": self.flat}, place, batch)
             waiting.append((loss.detach(), batch.size or 1))
             place += 1
             if len(waiting) >= LAG or self.careful or clock() >= self.wake:
@@ -174,6 +181,7 @@ class Run:
             held = "" if math.isnan(here.score) else f" validation={here.score:.4g}"
             self.show(f"epoch={here.epoch + 1} batch={here.batch}{count} loglik={-self.smooth:.4g}{held}")
         if now >= self.due and not self.careful:
+            _check_finite({"step": self.flat}, here.batch - 1)
             self._snapshot()
         self.wake = time.perf_counter() + EVERY
         if now >= self.deadline and not self.careful:
@@ -200,6 +208,8 @@ class Run:
 
     def _arrive(self, there: Progress, score: float) -> None:
         """Stand between two epochs, and keep the point if it is the best one."""
+        if there.epoch:
+            _check_finite({"step": self.flat}, self.progress.batch - 1)
         best, stale = there.best, there.stale + (there.epoch > 0 and self.trainee.scored)
         if math.isfinite(score) and (best is None or score > best.score):
             best = Kept(score, there.epoch, self.flat.detach().clone(), copied(self.trainee.state()))
@@ -233,12 +243,6 @@ class Run:
             "of before. Try a smaller lr, clip, or a parametrisation that cannot leave its range."
         )
         self._restore(self.last)
-
-    def _check(self, loss: Tensor, gradient: Tensor, place: int, batch: Batch) -> None:
-        """Raise if a batch cannot be stepped on."""
-        for what, tensor in (("log-likelihood", loss), ("gradient", gradient)):
-            if not bool(torch.isfinite(tensor).all()):
-                raise _NotFiniteError(what, place, batch)
 
     def _snapshot(self, final: bool = False) -> None:
         """Keep where the run stands; the more it costs, the more rarely."""
@@ -289,7 +293,7 @@ class Run:
         if best is not None:
             self.flat.data.copy_(best.x)
             self.trainee.load(best.state)
-        elif self.trainee.scored:
+        elif self.trainee.scored and self.trace:
             self.notes.append("The validation part has no finite log-likelihood at any epoch; the last point counts.")
         if status is Status.MAXITER:
             status = Status.TRAINED
@@ -313,6 +317,13 @@ def _check_loss(loss: Tensor) -> None:
             "The log-likelihood of a batch does not depend on the parameters that are trained. Look for .detach(), "
             ".item(), .numpy(), torch.no_grad() or torch.tensor(...) on the way."
         )
+
+
+def _check_finite(tensors: Mapping[str, Tensor], place: int, batch: Batch | None = None) -> None:
+    """Raise if a batch cannot be stepped on."""
+    for what, tensor in tensors.items():
+        if not all_finite(tensor.detach()):
+            raise _NotFiniteError(what, place, batch)
 
 
 def _check_same(old: Mapping[str, Any], new: Mapping[str, Any]) -> None:

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import math
+import time
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import nullcontext
 from dataclasses import dataclass, field
@@ -199,21 +201,23 @@ def train(
     threads = one_thread() if trainee.light else nullcontext()
     with threads, OwnRandom(device) as random, derivatives_on(device):
         run = Run(trainee, options, random, keep, show)
-        run.begin(resume)
-        driven = drive(
-            run.progress,
-            run.step,
-            lambda iteration, state, seconds: run.trace[iteration],
-            Limits(options.epochs, options.time_limit, run.patience_is_over),
-            better=lambda state, best: True,
-            callback=callback,
-            earlier=run.trace,
-            begin=run.begun,
-        )
         try:
+            run.begin(resume)
+            driven = drive(
+                run.progress,
+                run.step,
+                lambda iteration, state, seconds: run.trace[iteration],
+                Limits(options.epochs, options.time_limit, run.patience_is_over),
+                better=lambda state, best: True,
+                callback=callback,
+                earlier=run.trace,
+                begin=run.begun,
+            )
             point = run.end(driven.state.status or Status.MAXITER)
-        except KeyboardInterrupt:  # once more: there is a point to return
+        except KeyboardInterrupt:  # before the first epoch or after the last: there is a point to return
             point = run.end(Status.INTERRUPTED)
         here, best = run.last.progress, run.last.progress.best
         epoch = here.epoch if best is None else best.epoch
-        return Trained(*point, here.epoch, epoch, run.last.trace, run.last, driven.seconds, tuple(run.notes))
+        trace = run.last.trace or (EpochRow(0, math.nan, math.nan, run.rates.rate, 0.0),)
+        seconds = time.perf_counter() - run.begun
+        return Trained(*point, here.epoch, epoch, trace, run.last, seconds, tuple(run.notes))
