@@ -129,53 +129,56 @@ class AugmentedLagrangian:
         surface = self.constraints.at(x)
         implied = stage.problem.implied(surface)
         units = _sizes(surface, stage.units)
-        short = (stage.problem.multipliers - implied).abs() / stage.problem.penalties / units
-        violation = float(short.max()) if len(short) else 0.0
         found = polish(self.problem, self.constraints, x, implied, units, self.tol)
         if found is not None:
             return State(found.x, found.tangent, Status.CONVERGED, found.decrement, 1.0, found)
+        violation = float(((stage.problem.multipliers - implied).abs() / stage.problem.penalties / units).max())
         better = violation <= 0.25 * stage.violation
-        penalty = stage.penalty if better else stage.penalty * FASTER
-        after = replace(
-            stage,
-            penalty=penalty,
-            units=units,
-            violation=min(violation, stage.violation),
-            count=stage.count + 1,
-            first=stage.first if math.isfinite(stage.first) else violation,
-        )
+        after = _counted(stage, violation, better, units)
         met = violation <= negligible(self.tol) * (1 + float(x.abs().max())) and after.count > ENOUGH
-        if met or after.count >= ROUNDS or penalty > FASTEST:
+        if met or after.count >= ROUNDS or after.penalty > FASTEST:
             return self._given_up(after, x, implied)
         multipliers = implied if better else stage.problem.multipliers
-        return self._begun(x, replace(after, problem=self._augmented(x, multipliers, penalty, units)))
+        return self._begun(x, replace(after, problem=self._augmented(x, multipliers, after.penalty, units)))
 
     def _given_up(self, stage: Round, x: Tensor, implied: Tensor) -> State:
         """Return the point with the reason why it is no maximum under the constraints."""
         active = self.constraints.equal | (implied > 0)
         end = stationary(self.problem, self.constraints, x, active, implied, stage.units)
         if end is None:
-            return replace(stage.inner, status=Status.NOT_FINITE, step=math.nan, memory=None)
+            return replace(stage.inner, status=Status.NOT_FINITE, step=math.nan, memory=stage)
         status, decrement = self._verdict(stage, end)
         return State(x, end.at, status, decrement, math.nan, end)
 
     def _verdict(self, stage: Round, end: Stationary) -> tuple[Status, float]:
-        gaps = end.gaps
-        if float(gaps.max()) > 100 * negligible(self.tol) * end.size:
-            pull = end.surface.values / stage.units
-            wrong = torch.where(self.constraints.equal, pull, pull.clamp(max=0.0))
-            slope = (end.surface.jacobian / stage.units[:, None]).mT @ wrong
-            vanishing = stage.violation < 1e-3 * stage.first
-            if vanishing:
+        """Return why a point is no maximum under the constraints, and its scaled gradient along them."""
+        equal = self.constraints.equal
+        if float(end.gaps.max()) > 100 * negligible(self.tol) * end.size:
+            if stage.violation < 1e-3 * stage.first:  # it goes on to vanish, and with it the gradients
                 return Status.DEPENDENT, math.inf
+            values = end.surface.values / stage.units
+            wrong = torch.where(equal, values, values.clamp(max=0.0))
+            slope = (end.surface.jacobian / stage.units[:, None]).mT @ wrong
             still = float(slope.norm()) <= STATIONARY * float(wrong.norm())
             return (Status.INFEASIBLE if still else Status.STALLED), math.inf
-        if any(bool(e) and i not in end.used for i, e in enumerate(self.constraints.equal.tolist())):
+        if any(bool(e) and i not in end.used for i, e in enumerate(equal.tolist())):
             return Status.DEPENDENT, math.inf
         status, decrement = judge(end.tangent, Status.STALLED, self.tol, self.problem.rows)
         if status is Status.CONVERGED:  # but it was not polished: it moves on for ever, or wants other constraints
             status = Status.STALLED if end.settled(self.tol) else Status.NO_MAXIMUM
         return status, decrement
+
+
+def _counted(stage: Round, violation: float, better: bool, units: Tensor) -> Round:
+    """Return the round after one that left a violation: a larger penalty where it was not much better."""
+    return replace(
+        stage,
+        penalty=stage.penalty if better else stage.penalty * FASTER,
+        units=units,
+        violation=min(violation, stage.violation),
+        first=stage.first if math.isfinite(stage.first) else violation,
+        count=stage.count + 1,
+    )
 
 
 def _sizes(surface: Surface, before: Tensor) -> Tensor:
