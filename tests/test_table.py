@@ -409,6 +409,17 @@ def test_errors_given_a_trained_net_bring_no_stars():
     assert "weights that are not listed: mu_net:0.weight (20 x 2)" in text
 
 
+def test_withheld_errors_are_said():
+    exper = torch.tensor(WAGE["exper"].to_numpy(), dtype=torch.float64)
+    rising = tm.inequality(lambda p: p["exper"] + 2 * p["I(exper ** 2)"] * exper, "slope")
+    res = tm.OLS.from_formula("lwage ~ exper + I(exper**2)", WAGE).fit(constraints=[rising])
+    found = tm.table(res)
+    assert res.converged
+    assert {line.kind for line in found.lines} == {"estimate", "statistic"}
+    assert "Column 1: standard errors withheld" in found.as_text()
+    assert "Covariance" not in labels(found, "statistic")
+
+
 # ---- numbers as text
 
 
@@ -466,6 +477,7 @@ def test_a_column_a_statistic_and_a_row_have_formats_of_their_own():
 
 def test_small_p_values_are_not_zero():
     assert cell(tm.table(duck([9.0], [1.0], [1e-9]), below="p"), "x0", "p") == "{<0.001}"
+    assert cell(tm.table(duck([9.0], [1.0], [1e-9]), below="p", fmt={"estimate": 1}), "x0", "p") == "{<0.001}"
     assert cell(tm.table(duck([9.0], [1.0], [1e-9]), below="p", fmt="%.2e"), "x0", "p") == "{1.00e-09}"
 
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 from ...errors import OptionError
 from ..format import escape_latex, raise_latex
@@ -18,12 +18,6 @@ _LABEL = re.compile(r"[^\s\\{}%#~^$&,]+")
 
 def latex(table: Table, siunitx: bool, threeparttable: bool, caption: str | None, label: str | None, math: bool) -> str:
     """Return a table as LaTeX; see :meth:`Table.as_latex`."""
-    title = table.caption if caption is None else caption
-    anchor = table.label if label is None else label
-    if anchor is not None and not _LABEL.fullmatch(anchor):
-        raise OptionError(
-            f"label={anchor!r} is no label of LaTeX; use letters, digits, colons and dashes: 'tab:wages'."
-        )
 
     def escaped(word: str) -> str:
         return escape_latex(word, math)
@@ -32,17 +26,26 @@ def latex(table: Table, siunitx: bool, threeparttable: bool, caption: str | None
     notes = [] if threeparttable else _note_rows(table, columns, escaped)
     tabular = _tabular(table if siunitx else balanced(table), columns, escaped, notes)
     packages = ["booktabs", *(["siunitx"] if siunitx else []), *(["threeparttable"] if threeparttable else [])]
-    top = [f"% \\usepackage{{{', '.join(packages)}}}"]
-    if title is None and anchor is None and not threeparttable:
-        return "\n".join([*top, *tabular])
-    above = [*([f"\\caption{{{escaped(title)}}}"] if title is not None else [])]
-    above += [f"\\label{{{anchor}}}"] if anchor is not None else []
+    above = _above(table.caption if caption is None else caption, table.label if label is None else label, escaped)
     inner = [*above, *tabular]
     if threeparttable:
-        items = [f"\\item {_unbracketed(escaped(note))}" for note in table.notes]
-        listed = ["\\begin{tablenotes}[flushleft]", "\\footnotesize", *items, "\\end{tablenotes}"] if items else []
-        inner = ["\\begin{threeparttable}", *inner, *listed, "\\end{threeparttable}"]
-    return "\n".join([*top, "\\begin{table}[htbp]", "\\centering", *inner, "\\end{table}"])
+        inner = ["\\begin{threeparttable}", *inner, *_tablenotes(table, escaped), "\\end{threeparttable}"]
+    if above or threeparttable:
+        inner = ["\\begin{table}[htbp]", "\\centering", *inner, "\\end{table}"]
+    return "\n".join([f"% \\usepackage{{{', '.join(packages)}}}", *inner])
+
+
+def _above(caption: str | None, label: str | None, escaped: Callable[[str], str]) -> list[str]:
+    """Return the lines of caption and label."""
+    if label is not None and not _LABEL.fullmatch(label):
+        raise OptionError(f"label={label!r} is no label of LaTeX; use letters, digits, colons and dashes: 'tab:wages'.")
+    shown = [f"\\caption{{{escaped(caption)}}}"] if caption is not None else []
+    return [*shown, f"\\label{{{label}}}"] if label is not None else shown
+
+
+def _tablenotes(table: Table, escaped: Callable[[str], str]) -> list[str]:
+    items = [f"\\item {escaped(note)}" for note in table.notes]
+    return ["\\begin{tablenotes}[flushleft]", "\\footnotesize", *items, "\\end{tablenotes}"] if items else []
 
 
 @dataclass(frozen=True)
@@ -136,7 +139,7 @@ def _heading(heading: Heading, columns: _Columns, escaped: Callable[[str], str])
 
 
 def _line(line: Line, columns: _Columns, escaped: Callable[[str], str]) -> str:
-    label = f"\\quad {escaped(line.label)}" if line.indent == 1 else "\\quad " * line.indent + escaped(line.label)
+    label = "\\quad " * line.indent + escaped(line.label)
     if line.kind == "section":
         across = 1 + columns.each * len(line.cells)
         shown = "\\quad " * line.indent + f"\\textit{{{escaped(line.label)}}}"
@@ -146,15 +149,10 @@ def _line(line: Line, columns: _Columns, escaped: Callable[[str], str]) -> str:
 
 def _note_rows(table: Table, columns: _Columns, escaped: Callable[[str], str]) -> list[str]:
     """Return the notes as rows, broken to about the width of the table."""
-    width = max(60, *(wide(line) for line in text(table).splitlines()[:1]))
+    width = max(60, *map(wide, text(replace(table, caption=None, notes=())).splitlines()))
     across = 1 + columns.each * table.columns
     broken = [part for note in table.notes for part in wrapped(note, width)]
     return [f"\\multicolumn{{{across}}}{{l}}{{\\footnotesize {escaped(part)}}} \\\\" for part in broken]
-
-
-def _unbracketed(item: str) -> str:
-    """Return the text of an item that begins with no optional argument."""
-    return f"{{}}{item}" if item[:1] == "[" else item
 
 
 def _runs(runs: Sequence[Run]) -> str:

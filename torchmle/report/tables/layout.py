@@ -102,7 +102,7 @@ def _below(term: Term | None, what: str, place: int, style: Style, heading: str)
     value = {"se": term.se, "t": term.test, "p": term.pvalue}[what]
     if math.isnan(value):
         return Cell()
-    if what == "p" and value < 0.001 and not ({"p", "estimate"} & set(style.formats.of)):
+    if what == "p" and value < 0.001 and "p" not in style.formats.of:
         return Cell((f"{before}<", style.formats.figure(0.001, "p"), after))
     return Cell((before, style.formats.figure(value, what, heading), after))
 

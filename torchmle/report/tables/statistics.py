@@ -57,6 +57,8 @@ def statistic(column: Column, name: str) -> Any:
         return _model_name(found)
     if not isinstance(found, Results):
         return foreign_statistic(found, name)
+    if name in ("clusters", "cov_type") and found.fit.withheld:
+        return None
     if name == "clusters":
         counts = _CLUSTERS.findall(found.inference.covariance.description)
         return int(counts[0]) if len(counts) == 1 else " / ".join(counts) or None
