@@ -55,6 +55,61 @@ def test_summary_col_prints_the_same_column(name):
     assert ("R-squared" in text) == (name == "ols")
 
 
+class Normal(tm.GenericLikelihoodModel):
+    extra_params = ("log_sigma",)
+
+    def loglikeobs(self, params):
+        z = (self.endog - self.exog @ params[:-1]) * (-params[-1]).exp()
+        return tm.normal_logpdf(z) - params[-1]
+
+
+OTHERS = {
+    "dispersion": lambda: tm.NegativeBinomial.from_formula(ARRESTS, CRIME1).fit(),
+    "sigma": lambda: tm.OLS.from_formula(WAGES, WAGE1).fit(method="newton"),
+    "two predictors": lambda: tm.OLS.from_formula(WAGES, WAGE1, log_sigma="female").fit(),
+    "levels": lambda: tm.MNLogit.from_formula("PID ~ educ", tm.datasets.load("anes96")).fit(),
+    "own likelihood": lambda: Normal.from_formula(WAGES, WAGE1).fit(),
+    "without rows": lambda: tm.NegativeBinomial.from_formula(ARRESTS, CRIME1).fit().lean(),
+    "robust": lambda: tm.NegativeBinomial.from_formula(ARRESTS, CRIME1).fit().with_cov("HC1"),
+}
+
+
+@pytest.mark.parametrize("case", OTHERS)
+def test_summary_col_names_every_parameter(case):
+    """It looks for names of its own at the model; parameters beside the columns of exog have theirs too."""
+    results = OTHERS[case]()
+    column = summary_col([results], stars=False).tables[0].iloc[:, 0]
+    for name in results.names:
+        assert column[name] == f"{results.params[name]:.4f}"
+    assert [label for label in column.index if label in results.names] == list(results.names)
+
+
+def test_two_fits_of_a_model_keep_their_own_names():
+    model = tm.OLS.from_formula(WAGES, WAGE1)
+    closed, full = model.fit(), model.fit(method="newton")
+    for results in (closed, full):
+        assert results.model.data.param_names == list(results.names)
+    assert not hasattr(model.data, "param_names")
+
+
+@pytest.mark.filterwarnings("ignore::torchmle.ConvergenceWarning")
+@pytest.mark.parametrize("client", ["summary_col", "stargazer", "maketables"])
+def test_what_has_no_p_value_gets_no_stars(client):
+    results = tm.Logit.from_formula(WORK, MROZ).fit(maxiter=1)
+    assert results.pvalues.isna().all()
+    if client == "summary_col":
+        text = summary_col([results], stars=True).tables[0].to_string()
+    elif client == "stargazer":
+        stargazer = pytest.importorskip("stargazer.stargazer")
+        tm.register_stargazer()
+        text = stargazer.Stargazer([results]).render_latex().split("Observations")[0]
+    else:
+        maketables = pytest.importorskip("maketables")
+        text = maketables.ETable([results]).make(type="tex").split("Observations")[0]
+    assert f"{results.params['kidslt6']:.3f}"[:5] in text
+    assert "**" not in text
+
+
 def test_tests_of_residuals_take_ours():
     ours, theirs = OURS["ols"], THEIRS["ols"]
     near(diagnostic.het_breuschpagan(ours.resid, ours.model.exog),

@@ -47,16 +47,17 @@ def register_stargazer() -> None:
 
 
 def extract(results: Results) -> dict[str, Any]:
-    """Return what Stargazer shows of a fit, None for what is not defined."""
+    """Return what Stargazer shows of a fit, None for what is not defined; estimates only, where there is no maximum."""
     interval = results.conf_int()
+    known = _STATISTICS if results.converged else ("nobs", "degree_freedom_resid")
     least_squares = hasattr(type(results), "rsquared")
     return {
-        **{key: statistic(results, name) for key, name in _STATISTICS.items()},
+        **{key: statistic(results, name) if key in known else None for key, name in _STATISTICS.items()},
         "dependent_variable": results.model.endog_names,
         "cov_names": results.params.index.to_numpy(),
         "cov_values": results.params,
         "cov_std_err": results.bse,
-        "p_values": results.pvalues,
+        "p_values": results.pvalues.fillna(1.0),  # they decide on stars, and NaN would get three
         "conf_int_low_values": interval[0],
         "conf_int_high_values": interval[1],
         "resid_std_err": math.sqrt(results.scale) if least_squares else None,

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import copy
 import functools
 import math
 from collections.abc import Mapping
@@ -39,6 +40,19 @@ def _index(names: tuple[str, ...]) -> pd.Index:
     return pd.Index(names)
 
 
+def _told(model: ModelView, names: list[str]) -> ModelView:
+    """Return the model with ``data.param_names``, where statsmodels' tables look for the names of all parameters.
+
+    A copy, as another fit of the model may have other parameters (least squares with and without sigma).
+    """
+    if vars(model.data).get("param_names") == names:
+        return model
+    told = copy.copy(model)
+    told.data = copy.copy(model.data)  # type: ignore[misc]
+    vars(told.data)["param_names"] = names
+    return told
+
+
 @dataclass(frozen=True, eq=False, repr=False)
 class Estimates:
     """Hold a fitted model: estimates, covariance and statistics; :class:`Results` adds what is done with them."""
@@ -51,6 +65,9 @@ class Estimates:
     inference: Inference
     record: Record
     reporter: Reporter
+
+    def __post_init__(self) -> None:
+        object.__setattr__(self, "model", _told(self.model, list(self.fit.map.names)))
 
     def __reduce__(self) -> tuple[Any, ...]:
         return self.model.reduced(self)

@@ -57,7 +57,10 @@ def adapt(results: Estimates) -> Any:
     classes = import_extra("marginaleffects.classes.model", "marginaleffects", "to_marginaleffects()")
     formulas = results.model.data.formulas
     if formulas is None:
-        raise OptionError("to_marginaleffects() needs a model that was built from a formula: use from_formula().")
+        raise OptionError(
+            "to_marginaleffects() needs a model that from_formula() built on the rows of a table, and none of choices "
+            "between alternatives."
+        )
     if results.model.response == "categorical":
         raise UndefinedStatisticError("to_marginaleffects() is defined for one prediction a row; use margins().")
     need_rows(results.model.data, "to_marginaleffects()")
