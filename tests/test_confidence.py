@@ -384,7 +384,7 @@ def test_no_solution_hands_out_nothing(mroz):
     assert "NO SOLUTION FOUND" in text
     assert f"{best:.4g}" in text
     assert "NO SOLUTION" in repr(res)
-    for ask in (res.predict, lambda: res.predict(mroz), lambda: res.fittedvalues, lambda: res.margins()):
+    for ask in (res.predict, res.simulate, lambda: res.predict(mroz), lambda: res.fittedvalues, lambda: res.margins()):
         with pytest.raises(tm.UndefinedStatisticError, match="o solution found"):
             ask()
 
@@ -538,6 +538,8 @@ def test_least_squares_and_own_likelihoods_agree():
         (["ACC >= 0.5", "ACC>=.5"], {}, "given twice"),
         (["ACC >= 0.5", "educ >= 0"], {}, "Leave one kind out"),
         ([tm.measure("ACC")], {}, "without a limit"),
+        ({"clam": "ACC >= 0.5"}, {}, "Did you mean 'claim'"),
+        ({"bound": "t"}, {}, "Cannot read"),
         (["ACCC >= 0.5"], {}, "Did you mean 'ACC'"),
         (["educc >= 0.5"], {}, "Did you mean 'educ'"),
         (["ACC[city=7] >= 0.5"], {}, "The values of 'city' are 0, 1"),
@@ -729,3 +731,15 @@ def test_what_training_under_constraints_refuses(digits, options, said):
     model = tm.Classifier(y, X, module=torch.nn.Sequential(torch.nn.Linear(64, 10)))
     with pytest.raises(tm.OptionError, match=said):
         model.fit(**{"constraints": ["ACC >= 0.5"], "delta": 0.05, "maxiter": 1, **options})
+
+
+def test_a_partially_linear_logit(mroz):
+    """A module beside linear terms: decisions on the safety part are those that predict makes from the table."""
+    with torch.random.fork_rng():
+        torch.manual_seed(1)
+        net = torch.nn.Sequential(torch.nn.Linear(1, 4), torch.nn.Tanh(), torch.nn.Linear(4, 1, bias=False))
+    model = tm.Logit.from_formula("inlf ~ educ + kidslt6", mroz, modules={"eta": tm.module(net, "age")})
+    res = model.fit(constraints=["PR <= 0.75"], delta=0.05, seed=1, maxiter=60)
+    kept = mroz[res.safety.rows.numpy()]
+    assert res.safety.passed
+    assert math.isclose(res.safety.tests[0].estimate, (res.predict(kept) >= 0.5).mean(), rel_tol=1e-12)

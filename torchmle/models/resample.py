@@ -8,6 +8,7 @@ from typing import Any
 from ..data.absent import need_rows
 from ..errors import OptionError, unknown
 from ..results.estimates import Estimates
+from ..results.predict import need_solution
 from .bootstrap import bootstrap, jackknife
 from .influence import influence
 from .permutation import permutation
@@ -16,6 +17,8 @@ from .permutation import permutation
 def simulate(results: Estimates, *, params: Any, n: int | None, seed: int) -> Any:
     """Return responses drawn from the fit, or at other parameters."""
     need_rows(results.model.data, "simulate()")
+    if params is None:
+        need_solution(results, "simulate()")
     model: Any = results.model
     return model.simulate(results if params is None else params, n=n, seed=seed)
 

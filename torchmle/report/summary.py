@@ -37,7 +37,7 @@ def _alerts(results: Results) -> tuple[str, ...]:
         return ()
     if results.fit.safety is not None:
         verdict = "PASSED THE SAFETY TEST" if results.fit.safety.passed else "NO SOLUTION FOUND"
-        return (f"{verdict} ({results.status})", *results.fit.safety.sentences())
+        return (f"{verdict}. {results.fit.status.sentence}", *results.fit.safety.sentences())
     if results.fit.status is Status.TRAINED:
         return (f"TRAINED, NOT SHOWN TO BE A MAXIMUM ({results.status})",)
     return (

@@ -5,13 +5,16 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import TYPE_CHECKING, Any
 
-from ...errors import OptionError
+from ...errors import OptionError, unknown
 from .claims import Claim, Confidence, Quantity, confidence
 from .text import parse, speaks_of_measures
 
 if TYPE_CHECKING:
     from ..base import GenericLikelihoodModel
     from ..request import FitRequest
+
+KEYS = ("claim", "delta", "bound")
+"""Entries of a constraint that is given as a dict, as a record has it."""
 
 
 def take_claims(model: GenericLikelihoodModel, request: FitRequest) -> tuple[tuple[Confidence, ...], list[Any]]:
@@ -33,7 +36,10 @@ def take_claims(model: GenericLikelihoodModel, request: FitRequest) -> tuple[tup
         elif isinstance(one, Claim):
             claims.append(confidence(one))
         elif isinstance(one, Mapping):
-            claims.append(confidence(**one))
+            for name in one:
+                if name not in KEYS:
+                    raise OptionError(unknown("entry of a constraint:", name, KEYS))
+            claims.append(confidence(**{"claim": "", **one}))
         elif isinstance(one, Quantity):
             raise OptionError(f"constraints holds {one!r} without a limit; write {one!r} <= 0.1.")
         else:
