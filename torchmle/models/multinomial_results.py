@@ -106,7 +106,7 @@ class MNLogitResults(Results):
         """Raise: ``resid`` has the residuals of the levels."""
         raise UndefinedStatisticError("MNLogit has a residual for each level: use resid, a table.")
 
-    def pred_table(self) -> pd.DataFrame:
+    def pred_table(self) -> pd.DataFrame:  # type: ignore[override]  # several levels have no threshold
         """Return how many rows of each level (rows) have which level as the most probable one (columns).
 
         Rows count by ``freq_weights`` or ``sampling_weights``.
