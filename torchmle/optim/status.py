@@ -64,6 +64,6 @@ _SENTENCES = {
     "on: fit(resume=results), with more epochs, or with method='newton' where the parameters are few.",
     Status.PASSED: "The constraints hold with the stated confidence, by data that the estimate has never seen. It is "
     "the best feasible point of the search and no maximum, so that it has no standard errors.",
-    Status.NO_SOLUTION: "No solution found: nothing was shown to satisfy the constraints with the stated confidence, so "
-    "that no parameters are given. Use more data, a better model or looser constraints.",
+    Status.NO_SOLUTION: "No solution found: nothing was shown to satisfy the constraints with the stated confidence, "
+    "so that no parameters are given. Use more data, a better model or looser constraints.",
 }
