@@ -511,6 +511,18 @@ def test_the_band_of_a_true_model_holds_its_share():
     assert 0.9 < np.mean(inside) < 0.995
 
 
+def test_the_band_of_many_points_has_its_tails_exactly(ax):
+    n, rng = 5_000, np.random.default_rng(0)
+    fit = tm.OLS.from_formula("y ~ 1", pd.DataFrame({"y": rng.normal(size=n)})).fit()
+    tm.plot.qq(fit, ax=ax)
+    x, low, _ = edges(ax)
+    assert len(ax.lines[1].get_xdata()) == n
+    assert len(x) == 2_000
+    i = stats.norm.cdf(x) * n + 0.5
+    assert np.allclose(i[[0, 499, -1]], [1, 500, n])
+    assert np.allclose(low, stats.norm.ppf(stats.beta.ppf(0.025, i, n + 1 - i)))
+
+
 def test_a_row_of_weights_stands_in_the_middle_of_its_copies():
     data = MROZ[["hushrs", "educ"]].head(40).assign(w=1 + np.arange(40) % 3, hushrs=lambda d: d.hushrs + d.index)
     fit = tm.OLS.from_formula("hushrs ~ educ", data, freq_weights="w").fit()
@@ -537,6 +549,15 @@ def test_infinite_residuals_are_counted():
 # ---- influence, bootstrap
 
 
+def stems(axes):
+    """Return the ends of the stems, which begin at zero."""
+    feet, ends, gaps = axes.lines[0].get_xydata().reshape(-1, 3, 2).transpose(1, 0, 2)
+    assert np.array_equal(feet[:, 0], ends[:, 0])
+    assert not feet[:, 1].any()
+    assert np.isnan(gaps[:, 1]).all()
+    return ends
+
+
 @pytest.mark.parametrize("what", ["cooks_distance", "leverage", "dfbetas"])
 def test_influence_is_that_of_statsmodels(ols, ax, what):
     theirs = smf.ols("lwage ~ educ + exper + I(exper**2) + female", WAGE).fit().get_influence()
@@ -545,17 +566,17 @@ def test_influence_is_that_of_statsmodels(ols, ax, what):
     if what == "leverage":
         assert np.allclose(ax.lines[0].get_xydata(), np.column_stack([theirs.hat_matrix_diag, value]))
     else:
-        assert np.allclose([bar[1] for bar in bars(ax)], np.column_stack([np.arange(len(value)), value]))
+        assert np.allclose(stems(ax), np.column_stack([np.arange(len(value)), value]))
     largest = np.argsort(-np.abs(value), kind="stable")[:3]
     assert [text.get_text() for text in ax.texts] == [str(i) for i in largest]
     if what == "dfbetas":
-        lines = {round(float(line.get_ydata()[0]), 12) for line in ax.lines}
+        lines = {round(float(line.get_ydata()[0]), 12) for line in ax.lines[1:]}
         assert lines == {0.0, *(round(s * 2 / np.sqrt(len(WAGE)), 12) for s in (-1, 1))}
 
 
 def test_influence_of_clusters_has_their_names(ols, ax):
     tm.plot.influence(ols, groups="numdep", mark=1, ax=ax)
-    assert len(bars(ax)) == WAGE.numdep.nunique()
+    assert len(stems(ax)) == WAGE.numdep.nunique()
     assert ax.get_xlabel().startswith("cluster")
     assert ax.texts[0].get_text() == str(ols.influence(groups="numdep").cooks_distance.idxmax())
 

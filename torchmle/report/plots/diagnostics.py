@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 from scipy import special, stats
@@ -18,6 +18,9 @@ from .given import need_results
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
+
+TAIL = 500
+"""Points at each end for which a band is computed; between them there are twice as many."""
 
 
 def residuals(
@@ -115,10 +118,15 @@ def qq(results: Results, *, seed: int = 0, alpha: float = 0.05, ax: Axes | None 
             "plot.qq() is not defined under sampling_weights: its band needs independent rows that count alike. "
             "Use plot.residuals()."
         )
-    x, y, low, high = _quantiles(results.residuals("quantile", seed=seed).to_numpy(), row_weights(data), alpha)
+    values = results.residuals("quantile", seed=seed).to_numpy()
+    rank, y, total = _ranked(values, row_weights(data))
+    x, some = special.ndtri((rank - 0.5) / total), _some(len(rank))
+    low, high = (
+        special.ndtri(stats.beta.ppf(p, rank[some], total + 1 - rank[some])) for p in (alpha / 2, 1 - alpha / 2)
+    )
     shown = np.isfinite(y)
     ax = axes(ax)
-    band(ax, x, low, high, color=GREY)
+    band(ax, x[some], low, high, color=GREY)
     ax.plot(x, x, color=GREY, linewidth=0.8)
     ax.plot(x[shown], y[shown], "o", color=COLOURS[0], markersize=3, alpha=0.7, rasterized=len(x) > 20_000)
     ax.set_xlabel("normal quantile")
@@ -131,11 +139,17 @@ def qq(results: Results, *, seed: int = 0, alpha: float = 0.05, ax: Axes | None 
     return ax
 
 
-def _quantiles(values: FloatArray, weights: FloatArray, alpha: float) -> tuple[FloatArray, ...]:
-    """Return normal quantiles, sorted residuals, and the ends of the band; a row stands at the middle of its copies."""
+def _ranked(values: FloatArray, weights: FloatArray) -> tuple[FloatArray, FloatArray, float]:
+    """Return ranks, sorted values and the number of observations; a row has the rank in the middle of its copies."""
     values, weights = values[weights > 0], weights[weights > 0]
     order = np.argsort(values, kind="stable")
-    total = weights.sum()
     rank = np.cumsum(weights[order]) - (weights[order] - 1) / 2
-    ends = [special.ndtri(stats.beta.ppf(p, rank, total + 1 - rank)) for p in (alpha / 2, 1 - alpha / 2)]
-    return special.ndtri((rank - 0.5) / total), values[order], *ends
+    return rank, values[order], float(weights.sum())
+
+
+def _some(count: int) -> Any:
+    """Return positions at which a band is computed: all of a few, the tails and a share of the rest of many."""
+    if count <= 4 * TAIL:
+        return np.arange(count)
+    middle = np.linspace(TAIL, count - 1 - TAIL, 2 * TAIL).astype(int)
+    return np.r_[np.arange(TAIL), middle, np.arange(count - TAIL, count)]
