@@ -81,7 +81,7 @@ def binomial_limits(successes: float, n: float, delta: float) -> tuple[float, fl
     >>> from torchmle.inference.bounds import binomial_limits
     >>> low, high = binomial_limits(873, 900, 0.05)
     >>> print(round(low, 4))
-    0.9588
+    0.9589
     """
     if n <= 0:
         return 0.0, 1.0
