@@ -132,9 +132,12 @@ def as_params(given: Any, names: Sequence[str], what: str) -> Tensor:
         isinstance(given, pd.Series) and not isinstance(given.index, pd.RangeIndex)
     )
     if labelled:
+        known = set(names)
         for name in map(str, given.keys()):
-            if name not in names:
+            if name not in known:
                 raise OptionError(unknown(f"name in {what}:", name, names))
+        if isinstance(given, pd.Series) and given.index.is_unique:
+            given = dict(given)  # looked up many times
         absent = [n for n in names if n not in given]
         if absent:
             raise OptionError(f"{what} has no value for {listing(absent)}.")

@@ -45,6 +45,9 @@ if TYPE_CHECKING:
 JUDGED_UP_TO = 200
 """Parameters up to which the exact Hessian is computed after training, whether or not errors are asked for."""
 
+LOOKED_AT = 500
+"""Rows on which the likelihood is checked before a module is trained."""
+
 HEAVY = 8_000_000
 """Bytes that the graph of a batch keeps above which torch gets the threads of the user: on less they only wait."""
 
@@ -134,7 +137,7 @@ def _checked(model: ModuleModel, pmap: ParamMap, start: Tensor) -> ModuleObjecti
     """Return the log-likelihood, checked on the first rows."""
     loaded, model = model.loader is not None, model.sample()
     objective = model.of_rows(pmap)
-    count = min(objective.rows, 2 * objective.chunk)
+    count = min(objective.rows, 2 * objective.chunk, LOOKED_AT)
     few = objective if count == objective.rows else objective.take(torch.arange(count, device=objective.device))
     found, engine = checked(model, few, pmap, start)
     if not found.separable:
