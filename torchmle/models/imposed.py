@@ -89,9 +89,13 @@ def _hessian(value: Tensor, at: Tensor) -> Tensor:
 
 
 def impose(
-    model: GenericLikelihoodModel, pmap: ParamMap, conditions: Sequence[Condition], bounds: Sequence[Bound], x: Tensor
-) -> Imposed:
-    """Return the constraints of a fit, bounds among them, checked at its start x.
+    model: GenericLikelihoodModel,
+    pmap: ParamMap,
+    conditions: Sequence[Condition],
+    bounds: Sequence[Bound],
+    points: Sequence[Tensor],
+) -> tuple[Tensor, Imposed]:
+    """Return where to begin, the first of some points at which the constraints are finite, and them, bounds included.
 
     Raises
     ------
@@ -103,23 +107,23 @@ def impose(
     fixed = {pmap.names[i] for i in pmap.fixed}
     listed = [*conditions, *(_of_bound(bound) for bound in bounds if bound.name not in fixed)]
     functions = [_function(model, pmap, one) for one in listed]
-    theta = pmap.theta(x)
     labels: list[str] = []
     equal: list[bool] = []
     for one, function in zip(listed, functions, strict=True):
-        values = function(theta)
+        values = function(pmap.theta(points[-1]))
         labels += [one.name] if len(values) == 1 else [f"{one.name}[{i}]" for i in range(len(values))]
         equal += [one.kind == "equality"] * len(values)
     exact = model.endog.dtype == torch.float64 or not any(one.takes_model for one in listed)
     marks = torch.tensor(equal, dtype=torch.bool, device="cpu")
     imposed = Imposed(pmap, tuple(functions), tuple(labels), marks, exact)
+    x = next((point for point in points if imposed.at(point).finite), points[-1])
     _vet(imposed, x)
     if int(imposed.equal.sum()) > pmap.free:
         raise OptionError(
             f"{int(imposed.equal.sum())} equations are imposed on {pmap.free} free parameters; there can be no "
             "more of them."
         )
-    return imposed
+    return x, imposed
 
 
 def _of_bound(bound: Bound) -> Condition:

@@ -110,8 +110,11 @@ def maximise(search: Search) -> Found:
             found = _without(search, gamma)
             if found.status is Status.INTERRUPTED:
                 return Found(gamma, search.map, found)
-            gamma = found.x if found.status is Status.CONVERGED else gamma
-        search = replace(search, imposed=impose(search.model, search.map, conditions, bounds, gamma))
+            points = [found.x, gamma] if found.status is Status.CONVERGED else [gamma]
+        else:
+            points = [gamma]
+        gamma, imposed = impose(search.model, search.map, conditions, bounds, points)
+        search = replace(search, imposed=imposed)
     with _Watch(search) as watch:
         return _from_several(search, limits, gamma, watch)
 
