@@ -922,6 +922,29 @@ def test_fit_goes_on_from_results_and_from_a_file(tmp_path):
         logit.fit(resume=path)
 
 
+@pytest.mark.parametrize("schedule", [None, lambda epoch: 0.5**epoch])
+def test_fit_takes_over_what_it_is_not_told(tmp_path, schedule):
+    setup = {"lr": 0.01, "validation": 0.2, "betas": (0.8, 0.9), "clip": 0.5, "patience": 50}
+    setup |= {} if schedule is None else {"schedule": schedule}
+    path = tmp_path / "run"
+    whole = fitted(options=setup)
+    with pytest.warns(tm.ConvergenceWarning, match="interrupted"):
+        stopped = fitted(options=setup, checkpoint=path, callback=lambda row: row.iteration == 2 and ctrl_c())
+    model = stopped.model
+    assert (model.fit(resume=stopped).params == whole.params).all()
+    assert len(model.fit(resume=stopped, maxiter=6).history) == 7
+    again = {} if schedule is None else {"options": {"schedule": schedule}}
+    assert (model.fit(resume=path, **again).params == whole.params).all()
+    if schedule is not None:
+        with pytest.raises(tm.OptionError, match="began with schedule=, which a file does not hold"):
+            model.fit(resume=path)
+    other = model.fit(resume=stopped, method="sgd", maxiter=1, options={"lr": 1e-12})
+    assert np.allclose(other.params, stopped.params, rtol=0, atol=1e-9)  # begins at the point, as a run of its own
+    assert len(other.history) == 2
+    with pytest.raises(tm.OptionError, match=r"held was \[\] and is \[3\]"):
+        model.fit(resume=stopped, fixed={stopped.names[3]: 0.0})
+
+
 KILLED_FIT = """
 import os, signal, sys
 sys.path.insert(0, {tests!r})

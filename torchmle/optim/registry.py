@@ -117,6 +117,11 @@ def make_training(method: str, common: Mapping[str, Any], options: Mapping[str, 
     return TrainingOptions(kind=kind, **common, **settings, extra=penalties)
 
 
+def training_method(kind: str) -> str:
+    """Return the name of the method that trains by a class of ``torch.optim``."""
+    return next((name for name, known in TORCH.items() if known.__name__ == kind), f"torch:{kind}")
+
+
 def _torch(method: str, common: Options, batch_size: int | None, options: Mapping[str, Any]) -> Optimizer:
     kind, takes = _class(method)
     defaults = {k: v for k, v in takes.items() if k not in DECAY}

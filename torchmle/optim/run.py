@@ -69,7 +69,8 @@ class Run:
         if options.patience is not None and not trainee.scored:
             raise OptionError("patience needs records held back: options={'validation': 0.2}.")
         self.held = None if trainee.held is None else (trainee.held, self.flat.detach()[trainee.held].clone())
-        self.identity = {"method": options.kind.__name__, "seed": options.seed, **trainee.signature}
+        held = [] if trainee.held is None else trainee.held.tolist()
+        self.identity = {"method": options.kind.__name__, "seed": options.seed, "held": held, **trainee.signature}
         self.progress, self.torn, self.careful = Progress(), False, False
         self.trace: list[EpochRow] = []
         self.notes = list(options.notes)
@@ -259,6 +260,7 @@ class Run:
         return Snapshot(
             self.identity,
             self.options.settings,
+            self.options.asked,
             self.progress,
             self.flat.detach().clone(),
             copied(self.trainee.state()),

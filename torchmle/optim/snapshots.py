@@ -16,6 +16,9 @@ from ..errors import DataError, OptionError
 from ..loglik.batches import Tree, mapped
 from .status import Status
 
+NOT_KEPT = {"kept": False}
+"""Stands in a file for an option that is a function, or data."""
+
 
 @dataclass(frozen=True)
 class EpochRow:
@@ -74,7 +77,9 @@ class Snapshot:
 
     Attributes
     ----------
-    identity : what a run that goes on must share with it; ``settings`` what it may change.
+    identity : what a run that goes on must share with it.
+    settings : what the torch optimizer was made with.
+    asked : what a run that goes on takes over where it is told nothing else.
     progress : where it stands.
     x, state : the parameters and what else changes.
     optimizer : memory of the torch optimizer, a dict for each of its parameters, and its groups.
@@ -85,6 +90,7 @@ class Snapshot:
 
     identity: Mapping[str, Any]
     settings: Mapping[str, Any]
+    asked: Mapping[str, Any]
     progress: Progress
     x: Tensor
     state: Mapping[str, Any]
@@ -101,7 +107,15 @@ class Snapshot:
         found["progress"] = place | {
             "best": None if best is None else {f.name: getattr(best, f.name) for f in fields(Kept)}
         }
+        options = {k: v if _is_plain(v) else NOT_KEPT for k, v in self.asked["options"].items()}
+        found["asked"] = {**self.asked, "options": options}
         return found | {"trace": [asdict(row) for row in self.trace]}
+
+
+def _is_plain(value: Any) -> bool:
+    if isinstance(value, (tuple, list)):
+        return all(_is_plain(part) for part in value)
+    return value is None or isinstance(value, (bool, int, float, str))
 
 
 def snapshot_of(tree: Mapping[str, Any]) -> Snapshot:

@@ -135,6 +135,18 @@ class TrainingOptions:
         return ({} if self.lr is None else {"lr": self.lr}) | dict(self.extra)
 
     @property
+    def asked(self) -> dict[str, Any]:
+        """Return what a run that goes on takes over where it is told nothing else."""
+        own = {k: getattr(self, k) for k in ("lr", "schedule", "clip", "validation", "patience")}
+        options = {k: v for k, v in own.items() if v is not None} | dict(self.extra)
+        return {
+            "kind": self.kind.__name__,
+            "maxiter": self.epochs,
+            "seed": self.seed,
+            "batch_size": self.batch_size,
+        } | {"options": options}
+
+    @property
     def notes(self) -> tuple[str, ...]:
         """Return what a summary should say of these options."""
         pulled = {k: v for k, v in self.extra.items() if k in ("weight_decay", "lambd") and v}

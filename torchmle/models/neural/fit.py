@@ -11,6 +11,7 @@ from ..fitting import run_fit
 from ..request import FitRequest
 from .blocks import DEFAULT, read_block, with_block
 from .results import EXACT_UP_TO, NeuralResults, neural
+from .resuming import stood, taken_over
 from .withheld import LISTED_UP_TO
 
 if TYPE_CHECKING:
@@ -26,12 +27,15 @@ def fit_module(model: ModuleModel, request: FitRequest) -> NeuralResults:
     if isinstance(request.resume, NeuralResults):
         buffers = dict(request.resume.module.named_buffers())
         model = model.with_network(model.network.with_buffers(buffers))
+    snapshot = stood(model, request)
+    if snapshot is not None:
+        request = taken_over(request, snapshot)
     block, request = _block(model, replace(request, method=request.method or default_method(model, request)))
     assert request.method is not None
     if is_first_order(request.method):
         from .training import train_module
 
-        results = train_module(model, request)
+        results = train_module(model, request, snapshot)
         if block is not None:
             results = with_block(results, block, request.cov_type or DEFAULT, dict(request.cov_kwds or {}))
         return results

@@ -21,6 +21,7 @@ from ...loglik.moments import Moments
 from ...loglik.trainee import ModuleTrainee
 from ...optim.base import Evaluation, Options, Status, minimise
 from ...optim.registry import make_optimizer, make_training
+from ...optim.snapshots import Snapshot
 from ...optim.training import Trained, TrainingOptions, train
 from ...params.constraints import constrain
 from ...params.map import ParamMap
@@ -52,7 +53,7 @@ HEAVY = 8_000_000
 """Bytes that the graph of a batch keeps above which torch gets the threads of the user: on less they only wait."""
 
 
-def train_module(model: ModuleModel, request: FitRequest) -> NeuralResults:
+def train_module(model: ModuleModel, request: FitRequest, snapshot: Snapshot | None = None) -> NeuralResults:
     """Train a module and return its results."""
     begin = time.perf_counter()
     refuse_unmasked(model)
@@ -60,7 +61,7 @@ def train_module(model: ModuleModel, request: FitRequest) -> NeuralResults:
     cov_type = default_cov(model, request.cov_type)
     check_inference(model, cov_type, request.cov_kwds, separable=True)
     pmap = _map(model, request)
-    start, snapshot = _start(model, request, pmap)
+    start = _start(model, request, pmap, snapshot)
     objective = _checked(model, pmap, start)
     trainee = make_trainee(model, pmap.theta(start), options, pmap.held)
     size = min(options.batch_size or objective.rows, objective.rows)
@@ -110,27 +111,15 @@ def _map(model: ModuleModel, request: FitRequest) -> ParamMap:
     return constrain(model.make_map(names), request.fixed, None)
 
 
-def _start(model: ModuleModel, request: FitRequest, pmap: ParamMap) -> tuple[Tensor, Any]:
-    """Return where to begin in gamma, and the run that is taken up, if any."""
-    from ..checkpoint import resumed, resumed_training
+def _start(model: ModuleModel, request: FitRequest, pmap: ParamMap, snapshot: Snapshot | None) -> Tensor:
+    """Return where to begin in gamma: where a run stood, at results, or as asked for."""
+    from ..checkpoint import resumed
 
-    snapshot = resumed_training(request, model.model_name, model.data.device)
     if snapshot is not None:
-        return pmap.gamma(as_params(snapshot.x.tolist(), pmap.names, "resume")), snapshot
-    if isinstance(request.resume, NeuralResults):
-        snapshot = request.resume.snapshot
-        given: Any = as_params(request.resume.params, pmap.names, "resume")
-        same = snapshot is not None and snapshot.identity["method"] == _class_name(request)
-        return pmap.gamma(given), snapshot if same else None
+        return pmap.gamma(as_params(snapshot.x.tolist(), pmap.names, "resume"))
     given = resumed(request, model)
     given = request.start_params if given is None else given
-    theta = model.start_params if given is None else as_params(given, pmap.names, "start_params")
-    return pmap.gamma(theta), None
-
-
-def _class_name(request: FitRequest) -> str:
-    assert request.method is not None
-    return make_training(request.method, {}, {}).kind.__name__
+    return pmap.gamma(model.start_params if given is None else as_params(given, pmap.names, "start_params"))
 
 
 def _checked(model: ModuleModel, pmap: ParamMap, start: Tensor) -> ModuleObjective:
@@ -210,7 +199,9 @@ def _from_loader(model: ModuleModel, options: TrainingOptions) -> tuple[Batches,
     return model.loader, given.loader
 
 
-def _run(trainee: ModuleTrainee, options: TrainingOptions, request: FitRequest, snapshot: Any, name: str) -> Trained:
+def _run(
+    trainee: ModuleTrainee, options: TrainingOptions, request: FitRequest, snapshot: Snapshot | None, name: str
+) -> Trained:
     from ..checkpoint import open_training
 
     line, checkpoint = ProgressLine(request.progress), open_training(request.checkpoint, name)
