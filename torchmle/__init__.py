@@ -60,14 +60,16 @@ if TYPE_CHECKING:  # what __getattr__ loads, for type checkers
     from .models.many import fit_many as fit_many
     from .models.multinomial import MNLogit as MNLogit
     from .models.multinomial_results import MNLogitResults as MNLogitResults
-    from .models.partial import module as module
     from .models.neural.base import ModuleModel as ModuleModel
     from .models.neural.classifier import Classifier as Classifier
     from .models.neural.laplace import Laplace as Laplace
     from .models.neural.results import NeuralResults as NeuralResults
+    from .models.partial import module as module
     from .models.predictors import LinearPredictorModel as LinearPredictorModel
     from .models.replay import replay as replay
     from .models.request import FitOptions as FitOptions
+    from .params.conditions import equality as equality
+    from .params.conditions import inequality as inequality
     from .params.natural import predictor as predictor
     from .report import plots as plot  # noqa: F401
     from .report.stargazer import register_stargazer as register_stargazer
@@ -75,8 +77,6 @@ if TYPE_CHECKING:  # what __getattr__ loads, for type checkers
     from .report.table import table as table
     from .report.tables.document import Table as Table
     from .results.compare import Comparison as Comparison
-    from .params.conditions import equality as equality
-    from .params.conditions import inequality as inequality
     from .results.compare import compare as compare
     from .results.effects import Margins as Margins
     from .results.linear import LinearResults as LinearResults
@@ -117,6 +117,7 @@ _HOME = {
     "loglik.modules": ("parameter_names", "to_vector", "with_vector"),
     "models.replay": ("replay",),
     "models.request": ("FitOptions",),
+    "params.conditions": ("equality", "inequality"),
     "params.natural": ("predictor",),
     "report.stargazer": ("register_stargazer",),
     "results.results": ("Results",),
@@ -129,7 +130,6 @@ _HOME = {
     "models.choice.conditional": ("ConditionalLogit",),
     "models.choice.latent": ("LatentClassLogit",),
     "models.choice.latent_results": ("LatentClassResults",),
-    "params.conditions": ("equality", "inequality"),
     "models.choice.mixed": ("MixedLogit",),
     "models.choice.nested": ("NestedLogit",),
     "models.choice.crossnested": ("CrossNestedLogit",),

@@ -92,13 +92,13 @@ class Simulated:
         """Return what a method of results asks for that fits the model again."""
         from .resample import METHODS
 
+        if what != "simulate":
+            refuse_restricted(results, f"{what}()", "Fit again on parts of the data with the same constraints.")
         return METHODS[what](results, **options)
 
 
 def check_count(n: Any) -> int:
     """Return how many responses to draw."""
-        if what != "simulate":
-            refuse_restricted(results, f"{what}()", "Fit again on parts of the data with the same constraints.")
     check_whole("n", n, 1)
     return int(n)
 

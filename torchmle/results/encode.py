@@ -46,8 +46,8 @@ DATACLASSES: Mapping[str, type[Any]] = {
         *(Draws, Nest, ParamMap, Fit, Inference, Covariance, TraceRow, EpochRow, Separation, Solution, Record),
         *(StoredNetwork, Layer),
         *(Safety, ConstraintTest),
-    )
         *(Restriction,),
+    )
 }
 """What a file may hold; fields of these classes are stored by name, so that new fields with a default just work."""
 
