@@ -115,6 +115,16 @@ def test_parameters_are_chosen_by_name_or_pattern(ols, ax, keep, drop, rows):
     assert [t.get_text() for t in ax.get_yticklabels()] == rows
 
 
+def test_too_many_rows_are_refused(ax):
+    rng = np.random.default_rng(0)
+    X = pd.DataFrame(rng.normal(size=(300, 201))).add_prefix("x")
+    fit = tm.OLS(pd.Series(rng.normal(size=300), name="y"), X).fit()
+    with pytest.raises(tm.OptionError, match=r"201\. Choose by keep="):
+        tm.plot.coefficients(fit, ax=ax)
+    tm.plot.coefficients(fit, keep="^x1?.$", ax=ax)
+    assert len(ax.get_yticklabels()) == 20
+
+
 def test_rows_are_named_merged_and_ordered(ols, ax):
     short = tm.OLS.from_formula("lwage ~ educ + expersq", WAGE).fit()
     rename = {"I(exper ** 2)": "squared", "expersq": "squared"}

@@ -302,6 +302,13 @@ def test_every_long_work_has_its_line(terminal, name, monkeypatch):
     assert stream.getvalue() == ""
 
 
+def test_several_starts_are_counted(terminal):
+    model = tm.Logit.from_formula("inlf ~ educ", MROZ)
+    model.fit(progress=True, options={"starts": 3}, callback=lambda row: time.sleep(0.01))
+    shown = terminal()
+    assert all(f"start {k} of 3, iteration 1," in shown for k in (1, 2, 3))
+
+
 def test_the_draws_of_a_mixed_logit_are_counted(terminal):
     trips = tm.datasets.load("trips")
     kept = trips[trips.person.isin(pd.unique(trips.person)[:40])]

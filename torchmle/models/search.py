@@ -263,9 +263,10 @@ class _Watch:
         self.map, self.settled = search.map, False
         self.latest = search.imposed is not None  # the later, the nearer to the constraints
         self.best: Point | None = None
+        self.run, runs = 1, search.request.general.starts
         self.text: Callable[[TraceRow], str] = lambda row: (
-            f"{name} ({search.optimizer.name}): iteration {row.iteration}, log-likelihood {row.llf:.6f}, "
-            f"gradient {row.gradient:.1e}, {row.seconds:.0f} s"
+            f"{name} ({search.optimizer.name}): {f'start {self.run} of {runs}, ' if runs > 1 else ''}"
+            f"iteration {row.iteration}, log-likelihood {row.llf:.6f}, gradient {row.gradient:.1e}, {row.seconds:.0f} s"
         )
 
     def __enter__(self) -> _Watch:
@@ -281,7 +282,7 @@ class _Watch:
 
     def ended(self, found: Found) -> None:
         """Keep the maximum that a run ended at; from then on only a higher maximum is better."""
-        llf = -found.result.at.value
+        self.run, llf = self.run + 1, -found.result.at.value
         if found.result.status is Status.CONVERGED and not (self.settled and self.best and self.best.llf > llf):
             self.best, self.settled = Point(found.map, found.result.x, llf, found.result.iterations), True
 

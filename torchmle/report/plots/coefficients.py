@@ -18,6 +18,9 @@ from .given import named
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
 
+MOST = 200
+"""Rows that a picture can have."""
+
 
 def coefficients(
     results: Any,
@@ -65,7 +68,9 @@ def coefficients(
     columns = {name: read_column(item, ends) for name, item in models.items()}
     rows = choose(merge(list(columns.values()), read_rename(rename), False), keep, drop, order)
     if not rows:
-        raise OptionError(f"keep={keep!r} and drop={drop!r} leave no row.")
+        raise OptionError(f"keep={keep!r} and drop={drop!r} leave no row of those that a table has.")
+    if len(rows) > MOST:
+        raise OptionError(f"plot.coefficients() draws up to {MOST} rows, and there are {len(rows)}. Choose by keep=.")
     texts = [row.label for row in rows]
     ax = axes(ax, _size(texts, len(columns)))
     gap = 0.7 / len(columns)
