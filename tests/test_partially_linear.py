@@ -136,7 +136,7 @@ def test_a_linear_net_is_the_linear_model(case):
     res = cls.from_formula(formula, data, modules=part).fit(method="newton")
     names = [n for n in plain.params.index if n in res.params.index]
     order = [*names, *[n for n in res.params.index if "_net:" in n]]
-    theirs = [*names, *[t for t in inputs.split(" + ")]]
+    theirs = [*names, *inputs.split(" + ")]
     assert res.converged
     np.testing.assert_allclose(res.params[order], plain.params[theirs], rtol=1e-8)
     assert res.llf == pytest.approx(plain.llf, rel=1e-12)
@@ -160,3 +160,337 @@ def test_errors_given_the_net_are_those_with_its_answers_as_an_offset(cov_type):
     np.testing.assert_allclose(found.bse.iloc[:3], known.with_cov(cov_type, kwds).bse, rtol=1e-6)
     assert "given the weights of the net" in " ".join(str(found.summary()).split())
     assert found.bse.iloc[3:].isna().all()
+
+
+# ---- rows, weights, names
+
+
+def small(data=WAGE, seed=0, **given):
+    part = tm.module(tanh(2, 2, seed), "exper + tenure", standardize=True)
+    return Normal.from_formula("lwage ~ educ + female", data, modules={"mu": part}, **given)
+
+
+@pytest.fixture(scope="module")
+def wage():
+    """A fit that ends at a maximum."""
+    found = small().fit()
+    assert found.converged
+    return found
+
+
+def test_names_and_what_a_summary_says(wage):
+    assert list(wage.names[:6]) == [
+        *("Intercept", "educ", "female", "sigma"),
+        *("mu_net:0.weight[0,0]", "mu_net:0.weight[0,1]"),
+    ]
+    text = " ".join(str(wage.summary()).split())
+    assert (
+        "the estimation of the net's weights included; none for these, of which other values give the same net" in text
+    )
+    assert wage.bse.iloc[:4].notna().all()
+    assert wage.bse.iloc[4:].isna().all()
+
+
+def test_weights_of_a_larger_net_are_listed_by_tensor():
+    net = tanh(2, 20)
+    res = Normal.from_formula("lwage ~ educ", WAGE, modules={"mu": tm.module(net, "exper + tenure", standardize=True)})
+    text = str(res.fit(maxiter=5).summary())
+    assert "weight[" not in text
+    assert "20 x 2" in text
+
+
+def test_repeated_rows_are_counts():
+    X, Z, y = arrays(120)
+    counts = np.random.default_rng(3).integers(0, 4, len(X))
+    again = np.repeat(np.arange(len(X)), counts)
+    part = {"modules": {"eta": tm.module(tanh(2, 2), Z)}}
+    start = {"start_params": 0.1 * np.ones(10)}
+    weighted = tm.Poisson(y["poisson"], X, freq_weights=counts, **part).fit(**start)
+    rows = {"modules": {"eta": tm.module(tanh(2, 2), Z.iloc[again].reset_index(drop=True))}}
+    repeated = tm.Poisson(y["poisson"][again], X.iloc[again].reset_index(drop=True), **rows).fit(**start)
+    assert weighted.status == repeated.status
+    np.testing.assert_allclose(weighted.params.iloc[:2], repeated.params.iloc[:2], rtol=1e-5)
+    for cov_type in ("nonrobust", "HC1"):
+        np.testing.assert_allclose(
+            weighted.with_cov(cov_type).bse.iloc[:2], repeated.with_cov(cov_type).bse.iloc[:2], rtol=1e-4
+        )
+
+
+def test_rows_that_lack_an_input_are_dropped_and_predicted_as_missing():
+    data = WAGE.copy()
+    data.loc[3, "tenure"] = np.nan
+    data.loc[10, "educ"] = np.nan
+    model = small(data)
+    assert model.nobs == len(data) - 2
+    clean = small(data.drop(index=[3, 10]))
+    at = np.linspace(0.1, 0.3, len(model.param_names))
+    assert model.loglike(at) == pytest.approx(clean.loglike(at), rel=1e-12)
+    predicted = model.fit(maxiter=3).predict(data.head(12))
+    assert list(predicted.index[predicted.isna()]) == [3, 10]
+    with pytest.raises(tm.DataError, match="tenure"):
+        small(data, missing="raise")
+    X, Z, y = arrays(60)
+    Z.iloc[5, 1] = np.nan
+    assert Normal(y["normal"], X, modules={"mu": tm.module(tanh(2, 2), Z)}).nobs == 59
+    with pytest.raises(tm.DataError, match="59 rows"):
+        Normal(y["normal"], X, modules={"mu": tm.module(tanh(2, 2), Z.to_numpy()[1:])})
+
+
+def test_standardised_inputs_are_those_that_one_standardises_oneself():
+    Z = WAGE[["exper", "tenure"]]
+    own = (Z - Z.mean()) / Z.std(ddof=0)
+    model = Normal(WAGE.lwage, tm.add_constant(WAGE[["educ", "female"]]), modules={"mu": tm.module(tanh(2, 2), own)})
+    at = np.linspace(0.1, 0.3, len(model.param_names))
+    assert small().loglike(at) == pytest.approx(model.loglike(at), rel=1e-12)
+
+
+def test_nothing_of_the_user_is_changed():
+    net, state = tanh(2, 2).float(), torch.random.get_rng_state()
+    before = copy.deepcopy(net.state_dict())
+    data = WAGE.copy()
+    model = Normal.from_formula(
+        "lwage ~ educ", data, modules={"mu": tm.module(net, "exper + tenure", standardize=True)}
+    )
+    first = model.fit(maxiter=20)
+    assert net.training
+    assert net[0].weight.dtype == torch.float32
+    assert net[0].weight.grad is None
+    assert all(torch.equal(before[name], value) for name, value in net.state_dict().items())
+    assert torch.equal(state, torch.random.get_rng_state())
+    pd.testing.assert_frame_equal(data, WAGE)
+    again = model.fit(maxiter=20)
+    assert first.params.equals(again.params)
+
+
+# ---- predictions and effects
+
+
+def by_hand(res, data):
+    """The fitted mean, written down."""
+    b, w = res.params.iloc[:3].to_numpy(), res.params.iloc[4:].to_numpy()
+    Z = WAGE[["exper", "tenure"]]
+    z = ((data[["exper", "tenure"]] - Z.mean()) / Z.std(ddof=0)).to_numpy()
+    hidden = np.tanh(z @ w[:4].reshape(2, 2).T + w[4:6])
+    return b[0] + data[["educ", "female"]].to_numpy() @ b[1:] + hidden @ w[6:]
+
+
+def test_predictions_and_effects_of_inputs_are_those_by_hand(wage):
+    new = WAGE.iloc[5:25]
+    np.testing.assert_allclose(wage.predict(new), by_hand(wage, new), rtol=1e-12)
+    h = 1e-5
+    slope = by_hand(wage, WAGE.assign(exper=WAGE.exper + h)) - by_hand(wage, WAGE.assign(exper=WAGE.exper - h))
+    found = wage.margins().table.set_index("variable")
+    assert found.estimate["exper"] == pytest.approx(slope.mean() / (2 * h), rel=1e-7)
+    assert found.estimate["educ"] == pytest.approx(wage.params["educ"], rel=1e-12)
+    assert found["std err"]["educ"] == pytest.approx(wage.bse["educ"], rel=1e-9)
+
+
+def test_errors_of_predictions_are_the_delta_method_over_all_parameters(wage):
+    every, row = wage.with_cov("nonrobust", {"net": "all"}), WAGE.iloc[[7]]
+    slopes = []
+    for j in range(len(every.names)):
+        ends = []
+        for sign in (1, -1):
+            moved = copy.copy(every.params)
+            moved.iloc[j] += sign * 1e-6
+            ends.append(by_hand(type("At", (), {"params": moved}), row)[0])
+        slopes.append((ends[0] - ends[1]) / 2e-6)
+    variance = np.array(slopes) @ every.cov_params().to_numpy() @ np.array(slopes)
+    assert wage.get_prediction(row).se.iloc[0] == pytest.approx(math.sqrt(variance), rel=1e-4)
+
+
+def test_given_the_net_there_is_no_error_of_what_depends_on_it(wage):
+    given = wage.with_cov("HC1", {"net": "given"})
+    table = given.margins().table.set_index("variable")
+    assert table["std err"][["exper", "tenure"]].isna().all()
+    assert table["std err"]["educ"] == pytest.approx(given.bse["educ"], rel=1e-9)
+    assert given.get_prediction(WAGE.head(2)).se.isna().all()
+
+
+def test_tests_speak_of_coefficients_only(wage):
+    assert wage.wald_test("educ = 0").pvalue < 1e-10
+    assert list(wage.wald_test_terms().index) == ["Intercept", "educ", "female"]
+    with pytest.raises(tm.OptionError, match="weight of a module"):
+        wage.wald_test(f"{wage.names[4]} = 0")
+    with pytest.raises(tm.UndefinedStatisticError, match="weight of a module"):
+        wage.delta_method(lambda p: p["educ"] * p[wage.names[4]])
+    for ask in (lambda: wage.llr_pvalue, wage.influence, wage.compare_ols):
+        with pytest.raises(tm.TorchmleError, match="module"):
+            ask()
+
+
+# ---- keeping
+
+
+def test_a_file_is_read_with_the_net_of_the_fit(wage, tmp_path):
+    with pytest.warns(tm.DataWarning, match="nets"):
+        wage.save(tmp_path / "a")
+    again = tm.load(tmp_path / "a", model=small(seed=5))  # another start of the same net
+    np.testing.assert_array_equal(again.predict(WAGE.head(9)), wage.predict(WAGE.head(9)))
+    assert str(again.summary()) == str(wage.summary())
+    with pytest.raises(tm.StoreError, match="does not hold the module"):
+        tm.load(tmp_path / "a", model=Normal)
+    others = [tanh(2, 3), nn.Sequential(nn.Linear(2, 2), nn.ReLU(), nn.Linear(2, 1, bias=False)), tanh(3, 2)]
+    for net, inputs in zip(others, ("exper + tenure", "exper + tenure", "exper + tenure + married"), strict=True):
+        part = tm.module(net, inputs, standardize=True)
+        other = Normal.from_formula("lwage ~ educ + female", WAGE, modules={"mu": part})
+        with pytest.raises(tm.StoreError, match="not that of the fit"):
+            tm.load(tmp_path / "a", model=other)
+
+
+def test_pickles_and_copies_have_their_net(wage):
+    for again in (pickle.loads(pickle.dumps(wage)), copy.deepcopy(wage)):
+        np.testing.assert_array_equal(again.predict(WAGE.head(5)), wage.predict(WAGE.head(5)))
+        assert again.with_cov("HC0").bse.equals(wage.with_cov("HC0").bse)
+
+
+# ---- where there is no maximum
+
+
+def test_a_net_without_a_maximum_is_trained_and_its_linear_part_is_at_its_own():
+    net = tanh(2, 5)
+    part = tm.module(net, "exper + tenure", standardize=True)
+    model = Normal.from_formula("lwage ~ educ + female", WAGE, modules={"mu": part})
+    res = model.fit(maxiter=30)
+    assert not res.converged
+    assert res.status.startswith("trained")
+    np.testing.assert_allclose(res.score.iloc[:4] * res.bse.iloc[:4], 0, atol=1e-5)
+    answers = res.predict(WAGE) - res.params.iloc[0] - WAGE[["educ", "female"]] @ res.params.iloc[1:3]
+    known = Normal.from_formula("lwage ~ educ + female", WAGE, offset=answers).fit()
+    np.testing.assert_allclose(res.params.iloc[:4], known.params, atol=1e-6)
+    given = res.with_cov("nonrobust", {"net": "given"})
+    np.testing.assert_allclose(given.bse.iloc[:4], known.bse, rtol=1e-5)
+    assert "given the weights of the net" in " ".join(str(given.summary()).split())
+    assert "where the log-likelihood is curved in them" in " ".join(str(res.summary()).split())
+    assert (res.bse.iloc[:4] >= given.bse.iloc[:4]).all()
+    assert res.wald_test("educ = 0").pvalue < 1e-10
+    every = res.with_cov("nonrobust", {"net": "all"})
+    assert every.bse.iloc[4:].isna().all()
+    assert "none for these, which are not shown to be at a maximum" in " ".join(str(every.summary()).split())
+    with pytest.raises(tm.UndefinedStatisticError, match="maximum"):
+        res.margins()
+
+
+def test_a_unit_that_stands_twice_changes_no_error(wage):
+    """Two units with the same weights: their difference moves nothing, and the errors are those of one unit."""
+    net = tanh(2, 3)
+    with torch.no_grad():
+        for tensor, values in zip(net.parameters(), np.split(wage.params.iloc[4:].to_numpy(), [4, 6]), strict=True):
+            given = torch.tensor(values).float()
+            if tensor is net[0].weight:
+                tensor.copy_(torch.cat([given.view(2, 2), given.view(2, 2)[1:]]))
+            elif tensor is net[0].bias:
+                tensor.copy_(torch.cat([given, given[1:]]))
+            else:
+                tensor.copy_(torch.cat([given[:1], given[1:] / 2, given[1:] / 2])[None])
+    part = tm.module(net, "exper + tenure", standardize=True)
+    model = Normal.from_formula("lwage ~ educ + female", WAGE, modules={"mu": part})
+    res = model.fit(maxiter=0)
+    assert res.status.startswith("trained")
+    np.testing.assert_allclose(res.params.iloc[1:4], wage.params.iloc[1:4], rtol=1e-4)
+    np.testing.assert_allclose(res.bse.iloc[1:4], wage.bse.iloc[1:4], rtol=1e-2)
+
+
+def test_first_order_methods_train_in_batches():
+    model = small()
+    res = model.fit(method="adam", maxiter=3, batch_size=128, seed=1, options={"lr": 0.02})
+    assert res.status.startswith(("trained", "converged"))
+    assert res.params.equals(model.fit(method="adam", maxiter=3, batch_size=128, seed=1, options={"lr": 0.02}).params)
+
+
+def test_weights_and_coefficients_are_fixed_by_name(wage):
+    held = {"educ": 0.08, "mu_net:0.bias[0]": 0.25}
+    res = small().fit(fixed=held, maxiter=100)
+    assert {name: res.params[name] for name in held} == held
+    assert res.llf <= wage.llf + 1e-6
+    if res.converged:
+        assert wage.lr_test(res).df == 2
+
+
+# ---- what cannot be
+
+
+ERRORS = [
+    ({"nu": tm.module(flat(2), "exper + tenure")}, "predictor of Normal in modules.*mu"),
+    ({"mu": flat(2)}, "make it with tm.module"),
+    ([flat(2)], "must be a dict"),
+    ({"mu": tm.module(nn.Linear(2, 1), "exper + tenure")}, "only their sum is identified"),
+    ({"mu": tm.module(nn.Sequential(nn.Linear(2, 3), nn.Tanh(), nn.Linear(3, 1)), "exper + tenure")}, "'2.bias'"),
+    ({"mu": tm.module(nn.Linear(2, 2, bias=False), "exper + tenure")}, "one number a row"),
+    ({"mu": tm.module(nn.Tanh(), "exper")}, "no weights to estimate"),
+    ({"mu": tm.module(nn.Sequential(nn.Dropout(0.2), flat(2)), "exper + tenure")}, "dropout"),
+    ({"mu": tm.module(nn.Sequential(nn.BatchNorm1d(2), flat(2)), "exper + tenure")}, "batch norm"),
+    ({"mu": tm.module(flat(2), WAGE[["exper", "tenure"]])}, "give a formula of columns"),
+    ({"mu": tm.module(flat(2), "exper + tenur")}, "tenur"),
+    ({"mu": tm.module(tanh(2, 1001), "exper + tenure")}, "4004 weights"),
+]
+
+
+@pytest.mark.parametrize(("modules", "message"), ERRORS)
+def test_what_cannot_be_says_so(modules, message):
+    with pytest.raises(tm.TorchmleError, match=message):
+        Normal.from_formula("lwage ~ educ", WAGE, modules=modules)
+
+
+def test_a_bias_is_welcome_where_there_is_no_intercept():
+    part = {"mu": tm.module(nn.Linear(2, 1), "exper + tenure")}
+    res = Normal.from_formula("lwage ~ 0 + educ", WAGE, modules=part).fit()
+    plain = Normal.from_formula("lwage ~ educ + exper + tenure", WAGE).fit()
+    assert res.llf == pytest.approx(plain.llf, rel=1e-12)
+    assert res.params["mu_net:bias"] == pytest.approx(plain.params["Intercept"], rel=1e-6)
+
+
+def test_options_that_need_linear_predictors_are_refused(wage):
+    for cov_type in ("HC2", "HC3", "CR2", "CRV3"):
+        with pytest.raises(tm.OptionError, match="not defined for a predictor with a module"):
+            wage.with_cov(cov_type)
+    with pytest.raises(tm.OptionError, match="module"):
+        wage.with_cov("nonrobust", {"information": "expected"})
+    with pytest.raises(tm.OptionError, match="given"):
+        wage.with_cov("HC1", {"net": "givn"})
+    with pytest.raises(tm.OptionError, match="net"):
+        small().fit(cov_type="nonrobust", cov_kwds={"nets": "all"})
+    with pytest.raises(tm.OptionError, match="argument"):
+        tm.Logit.from_formula("inlf ~ educ", MROZ, module={"eta": flat(2)})
+
+
+# ---- known truth
+
+
+@pytest.mark.parametrize("kind", ["normal", "logit"])
+def test_coefficients_are_recovered_beside_a_curve(kind):
+    """y = X b + sin(z) + e, x and z correlated: the mean of 16 estimates is b, and the errors are those that occur."""
+    rng, found = np.random.default_rng(7), []
+    n = 300
+    for _ in range(16):
+        z = rng.uniform(-2, 2, n)
+        x = 0.7 * z + rng.normal(size=n)
+        mu = 0.3 + 0.8 * x + 1.5 * np.sin(1.2 * z)
+        y = mu + 0.5 * rng.normal(size=n) if kind == "normal" else (mu + rng.logistic(size=n) > 0).astype(float)
+        cls, name = (Normal, "mu") if kind == "normal" else (tm.Logit, "eta")
+        X = pd.DataFrame({"const": 1.0, "x": x})
+        res = cls(y, X, modules={name: tm.module(tanh(1, 2, seed=2), z[:, None])}).fit(maxiter=60)
+        found.append((res.params["x"], res.bse["x"]))
+    estimates, errors = np.array(found).T
+    assert abs(estimates.mean() - 0.8) < 4 * estimates.std() / math.sqrt(16)
+    assert np.isfinite(errors).all()
+    assert 0.6 < np.median(errors) / estimates.std() < 1.6  # the deviation of 16 draws is known to 18 %
+
+
+def test_check_model():
+    rng = np.random.default_rng(5)
+    n = 400
+    X = pd.DataFrame({"const": 1.0, "x": rng.normal(size=n)})
+    z = rng.uniform(-2, 2, size=n)
+    mean = 0.5 + 0.8 * X.x + 1.5 * np.tanh(2 * z + 0.5) - np.tanh(z - 1)
+    y = mean + 0.3 * rng.normal(size=n)
+    model = Normal(y.to_numpy(), X, modules={"mu": tm.module(tanh(1, 2, seed=4), pd.DataFrame({"z": z}))})
+    truth = model.fit().params
+
+    def simulate(theta, rng):
+        link = torch.from_numpy(np.r_[theta[:2], np.log(theta[2]), theta[3:]])
+        return model.predict_at(link, model.data, "mu").numpy() + theta[2] * rng.normal(size=n)
+
+    report = check_model(model, simulate=simulate, params=truth)
+    assert "weights of modules left out" in report["recovery"].detail
+    assert {r.name for r in report.results if r.passed is None} == {"twin", "extreme"}

@@ -11,7 +11,7 @@ from torch import Tensor, nn
 
 from ..data.batch import ModelData
 from ..data.design import InputFormula, InputMatrix
-from ..errors import OptionError, StoreError, unknown
+from ..errors import OptionError, StoreError, listing, unknown
 from ..loglik.partial import Net, NetPart
 from ..workers import derivatives_on
 
@@ -21,6 +21,9 @@ if TYPE_CHECKING:
 LOOKED_AT = 200
 """Rows on which it is looked whether a weight of a module is an intercept."""
 
+
+MOST = 3_000
+"""Weights of modules up to which the exact Hessian, on which the verdict and all errors rest, is within reach."""
 
 PROBES = 5
 """Rows by whose answers a net is known again."""
@@ -144,6 +147,7 @@ def make_nets(model: LinearPredictorModel, modules: Mapping[str, Module]) -> dic
     """
     nets = {}
     for name, part in modules.items():
+        _refuse_random(name, part.net)
         design = model.data.designs[input_name(name)]
         centre, scale = _moments(design.X) if part.standardize else (None, None)
         net = nets[name] = Net(part.net, f"net of {name!r}", centre, scale)
@@ -154,6 +158,12 @@ def make_nets(model: LinearPredictorModel, modules: Mapping[str, Module]) -> dic
             )
         with derivatives_on(model.data.device):
             _refuse_intercept(model, name, net)
+    size = sum(net.size for net in nets.values())
+    if size > MOST:
+        raise OptionError(
+            f"The modules have {size} weights; up to {MOST} are allowed here, where each fit ends with an exact "
+            "Hessian. For larger ones write the whole likelihood as a module (ModuleModel)."
+        )
     return nets
 
 
@@ -200,6 +210,24 @@ def _moments(X: Tensor) -> tuple[Tensor, Tensor]:
     """Return means and standard deviations of columns, the latter 1 where a column does not vary."""
     scale = X.std(0, correction=0)
     return X.mean(0), torch.where(scale > 0, scale, torch.ones_like(scale))
+
+
+def _refuse_random(name: str, net: nn.Module) -> None:
+    """Raise for parts that do something else while a module is trained: here it answers the same at all times."""
+    found = [n or type(net).__name__ for n, part in net.named_modules() if part.training and _is_random(part)]
+    if found:
+        raise OptionError(
+            f"The net of {name!r} has parts that work otherwise in training ({listing(found)}): dropout, or batch "
+            "norm. A likelihood has one value at a point, so the net is used in evaluation mode. Take them out, or "
+            "call net.eval() first if they are to stay as they are."
+        )
+
+
+def _is_random(part: nn.Module) -> bool:
+    if isinstance(part, (nn.modules.batchnorm._BatchNorm, nn.modules.instancenorm._InstanceNorm)):
+        return part.track_running_stats
+    rate = part.p if isinstance(part, nn.modules.dropout._DropoutNd) else getattr(part, "dropout", 0)
+    return isinstance(rate, (int, float)) and rate > 0
 
 
 def _refuse_intercept(model: LinearPredictorModel, name: str, net: Net) -> None:

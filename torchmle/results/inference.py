@@ -16,7 +16,7 @@ from ..loglik.leastsquares import LeastSquares
 from ..optim.base import Status
 from ..params.map import ParamMap
 from .fit import Fit, Inference, ModelView
-from .nets import along, chosen, described, given_bread, net_option, weights_of
+from .nets import along, described, net_option, part_bread, weights_of
 
 
 def check_inference(
@@ -52,7 +52,7 @@ def build_inference(
     way, _ = net_option(model, cov_type, cov_kwds)
     inverse, U, weights = bread, None, weights_of(model) if model.data.has_nets else []
     if weights:
-        way = chosen(way, fit)
+        way = way or "estimated"
         inverse, U = _with_nets(fit, bread, way, weights)
     if inverse is None:
         return Inference(not_available(len(fit.gamma), name, with_t, fit.withheld), None, default_t, fit.free)
@@ -83,10 +83,10 @@ def build_inference(
 
 def _with_nets(fit: Fit, bread: Tensor | None, way: str, weights: list[int]) -> tuple[Tensor | None, Tensor | None]:
     """Return the bread of a model with modules, and the directions of gamma that it is about, where not all."""
-    if way != "given":
+    trained = fit.status is Status.TRAINED
+    if fit.withheld or not (fit.converged or trained) or (way != "given" and not trained):
         return bread, None
-    known = (fit.converged or fit.status is Status.TRAINED) and not fit.withheld
-    return (given_bread(fit, weights) if known else None) or (None, None)
+    return part_bread(fit, weights, way) or part_bread(fit, weights, "given") or (None, None)
 
 
 def comparable(model: ModelView, pmap: ParamMap, gamma: Tensor, scores: Tensor) -> Tensor:

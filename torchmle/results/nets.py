@@ -12,12 +12,14 @@ from torch import Tensor
 from ..errors import OptionError, unknown
 from ..inference.ingredients import Covariance, Ingredients
 from ..linalg import cholesky, inverse_spd, symmetric
-from ..optim.base import Status
 from ..params.map import ParamMap
 from .fit import Fit, ModelView
 
 WAYS = ("estimated", "given", "all")
 """What ``cov_kwds={"net": ...}`` may be."""
+
+CURVED = 1e-10
+"""Curvature, relative to the largest, from which a direction of the weights counts as estimated."""
 
 LISTED_UP_TO = 50
 """Weights of modules up to which a summary lists all of them."""
@@ -57,25 +59,34 @@ def weights_of(model: ModelView) -> list[int]:
 
 def still(pmap: ParamMap, weights: list[int]) -> Tensor:
     """Return (F, m) orthonormal directions of gamma in which the weights of modules do not move."""
-    moves = pmap.inner_jacobian()[weights]
+    return _parted(pmap, weights)[0]
+
+
+def _parted(pmap: ParamMap, weights: list[int]) -> tuple[Tensor, Tensor]:
+    """Return orthonormal directions of gamma in which no weight of a module moves, and those orthogonal to them."""
     if pmap.basis is None:
-        kept = [j for j in range(pmap.free) if j not in set(weights)]
-        return torch.eye(pmap.free, dtype=torch.float64, device="cpu")[:, kept]
-    _, values, right = torch.linalg.svd(moves, full_matrices=True)
+        unit = torch.eye(pmap.free, dtype=torch.float64, device="cpu")
+        return unit[:, [j for j in range(pmap.free) if j not in set(weights)]], unit[:, weights]
+    _, values, right = torch.linalg.svd(pmap.inner_jacobian()[weights], full_matrices=True)
     rank = int((values > 1e-10 * values.max().clamp(min=1e-300)).sum()) if len(values) else 0
-    found: Tensor = right[rank:].mT
-    return found
+    return right[rank:].mT, right[:rank].mT
 
 
-def given_bread(fit: Fit, weights: list[int]) -> tuple[Tensor, Tensor] | None:
-    """Return ``(U' A U)^-1``, A the information and U the directions in which no weight moves, and U.
+def part_bread(fit: Fit, weights: list[int], way: str) -> tuple[Tensor, Tensor] | None:
+    """Return ``(U' A U)^-1`` and U, with A the information; None where it is not positive definite.
 
-    It is the inverse of the information of the linear part, the weights of modules being known numbers. None where
-    the linear part has no maximum.
+    U are the directions in which no weight of a module moves where these are given, so that this is the inverse of the
+    information of the linear part. Where they are estimated, those directions of the weights join in which the
+    log-likelihood is curved downwards: in others, in which units of a net are saturated or stand for each other, the
+    predictors do not move either.
     """
     gradient, hessian = fit.derivatives
-    U = still(fit.map, weights)
-    factor = cholesky(symmetric(-(U.mT @ fit.map.pull_hessian(hessian, gradient, fit.gamma) @ U)))
+    A = symmetric(-fit.map.pull_hessian(hessian, gradient, fit.gamma))
+    U, W = _parted(fit.map, weights)
+    if way != "given" and W.shape[1]:
+        values, vectors = torch.linalg.eigh(symmetric(W.mT @ A @ W))
+        U = torch.cat([U, W @ vectors[:, values > CURVED * values.abs().max()]], 1)
+    factor = cholesky(symmetric(U.mT @ A @ U))
     return None if factor is None else (inverse_spd(factor), U)
 
 
@@ -91,22 +102,6 @@ def along(parts: Ingredients, U: Tensor) -> Ingredients:
     )
 
 
-def chosen(way: str | None, fit: Fit) -> str:
-    """Return how the errors treat the weights: estimated where the point is a maximum in these too, else given.
-
-    Raises
-    ------
-    OptionError
-        If they are asked for as estimated, and the point is not shown to be a maximum in them.
-    """
-    if way in ("estimated", "all") and fit.status is Status.TRAINED:
-        raise OptionError(
-            f"cov_kwds={{'net': {way!r}}} needs a point that is a maximum in the weights of the module too, and this "
-            "one is not shown to be one. Leave it out for errors of the linear part given the weights."
-        )
-    return way or ("given" if fit.status is Status.TRAINED else "estimated")
-
-
 def described(found: Covariance, way: str, weights: list[int], bread: Tensor, U: Tensor | None) -> Covariance:
     """Return a covariance in gamma that says how it treats the weights of modules, without what has no meaning.
 
@@ -118,9 +113,12 @@ def described(found: Covariance, way: str, weights: list[int], bread: Tensor, U:
         said = "given the weights of the net, which are taken as known"
     else:
         said = "the estimation of the net's weights included"
-    if way == "estimated":
+        said += "" if U is None else " where the log-likelihood is curved in them"
+    if way == "all" and U is not None:
+        said += "; none for these, which are not shown to be at a maximum"
+    elif way == "estimated":
         said += "; none for these, of which other values give the same net"
-    withheld = () if way == "all" else tuple(weights)
+    withheld = () if way == "all" and U is None else tuple(weights)
     return replace(found, description=f"{found.description}, {said}", withheld=withheld)
 
 
