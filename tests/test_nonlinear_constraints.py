@@ -449,6 +449,30 @@ def test_float32_and_no_grad():
     assert data.predict().mean() == pytest.approx(0.3, abs=1e-4)
 
 
+@pytest.mark.parametrize(
+    ("given", "fixed"),
+    [
+        ("0.3 <= educ <= 0.3", {"educ": 0.3}),
+        (["educ >= 0.3", "2*educ >= 0.6"], {"educ": 0.3}),
+        (["educ*educ = 0.01", "educ >= 0.1"], {"educ": 0.1}),
+        ("abs(educ) <= 0.1", {"educ": 0.1}),
+        ("log(educ) >= 0", {"educ": 1.0}),
+        (["educ >= 0.3", "exper >= 0.2", "educ + exper >= 0.5"], {"educ": 0.3, "exper": 0.2}),
+    ],
+)
+def test_inequalities_that_say_the_same_twice(given, fixed):
+    ours, theirs = LOGIT.fit(constraints=given), LOGIT.fit(fixed=fixed)
+    assert ours.converged
+    np.testing.assert_allclose(ours.params, theirs.params, rtol=1e-8)
+    assert ours.bse.isna().all()
+
+
+def test_a_boundary_test_is_refused():
+    model = tm.NegativeBinomial.from_formula("kidsge6 ~ educ", MROZ)
+    with pytest.raises(tm.UndefinedStatisticError, match="constraints"):
+        model.fit(constraints="alpha >= 0.001").boundary_test(tm.Poisson.from_formula("kidsge6 ~ educ", MROZ).fit())
+
+
 # ---- no solution
 
 FAILURES = {
