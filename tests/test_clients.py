@@ -10,6 +10,7 @@ import pandas as pd
 import pytest
 import statsmodels.api as sm
 import statsmodels.formula.api as smf
+import torch
 from statsmodels.iolib.summary2 import summary_col
 from statsmodels.stats import diagnostic, outliers_influence, sandwich_covariance, stattools
 
@@ -273,6 +274,23 @@ def test_a_name_without_meaning_is_an_attribute_error_that_says_what_to_use(name
     assert not hasattr(OURS[name], what)
     with pytest.raises(AttributeError, match=re.escape(advice)):
         getattr(OURS[name], what)
+
+
+def test_a_constant_is_one_of_the_columns_with_coefficients():
+    assert tm.OLS.from_formula("lwage ~ 0 + educ", WAGE1).fit().k_constant == 0
+    assert tm.Logit.from_formula("inlf ~ 0 + educ + C(city)", MROZ).fit().k_constant == 1  # the dummies add up to it
+    assert OTHERS["levels"]().k_constant == 1
+
+    class Line(torch.nn.Module):
+        def __init__(self):
+            super().__init__()
+            self.a = torch.nn.Parameter(torch.zeros(()))
+
+        def forward(self, x, y):
+            return tm.normal_logpdf(y - self.a * x[:, 0])
+
+    own = tm.ModuleModel.from_formula("lwage ~ educ", WAGE1, module=Line()).fit(method="newton")
+    assert not hasattr(own, "k_constant")
 
 
 # ---- plain tables

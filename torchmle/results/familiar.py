@@ -139,8 +139,9 @@ class Familiar(Tested, Predicted):
         from .linear import spans_constant
 
         designs = list(self.model.data.designs.values())
-        if not designs:
-            raise UndefinedStatisticError("k_constant is not defined for a model without regressors.")
+        terms = designs[0].terms if designs else ()
+        if not any(name == t or name.endswith(f":{t}") for name in self.names for t in terms):
+            raise UndefinedStatisticError("k_constant is not defined where regressors have no coefficients.")
         if designs[0].constant is not None:
             return 1
         need_rows(self.model.data, "k_constant")
