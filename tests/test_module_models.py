@@ -563,6 +563,34 @@ def test_labels_of_any_kind_come_back():
         tm.Classifier(MROZ.inlf + 5, X, module=nn.Linear(2, 2), classes=[0, 1])
 
 
+def test_what_a_classifier_says_of_its_rows():
+    X = MROZ[["educ", "age"]]
+    ref = sm.Logit(MROZ.inlf, sm.add_constant(X)).fit(disp=0)
+    res = tm.Classifier(MROZ.inlf + 1, X, module=nn.Linear(2, 1)).fit()  # classes 1 and 2
+    np.testing.assert_allclose(res.resid, ref.resid_response, atol=1e-6)
+    np.testing.assert_allclose(res.pred_table(), ref.pred_table())
+    assert res.prsquared == pytest.approx(ref.prsquared, rel=1e-7)
+    assert set(res.model.simulate(res.params, seed=1)) == {1, 2}
+    share = res.model.simulate(res.params, 200, seed=1).to_numpy().mean() - 1
+    assert share == pytest.approx(MROZ.inlf.mean(), abs=4 * 0.5 / np.sqrt(200 * len(MROZ)))  # four standard errors
+    assert res.bootstrap(3, "parametric", seed=0).bse.notna().all()
+    with pytest.raises(tm.UndefinedStatisticError, match="not defined for classes"):
+        res.residuals("deviance")
+    w = np.arange(len(MROZ)) % 2
+    weighted = tm.Classifier(MROZ.inlf, X, module=nn.Linear(2, 1), freq_weights=w).fit()
+    assert weighted.pred_table().to_numpy().sum() == w.sum()
+
+
+def test_classes_of_a_formula_lose_and_keep_rows():
+    table = pd.DataFrame({"s": list("bacbac") * 10, "a": np.random.default_rng(0).normal(size=60)})
+    table.loc[3, "a"] = np.nan
+    res = tm.Classifier.from_formula("s ~ a", table, module=nn.Linear(2, 3)).fit(method="adam", maxiter=5)
+    assert res.nobs == 59
+    assert list(res.predict(table.head(4)).columns) == list("abc")
+    assert res.predict(table.head(4)).iloc[3].isna().all()
+    assert res.predict(table.head(4), "class").isna().tolist() == [False, False, False, True]
+
+
 def test_a_network_of_convolutions_reads_digits():
     images, y = digits()
     with torch.random.fork_rng(devices=[]):

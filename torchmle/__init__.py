@@ -61,6 +61,7 @@ if TYPE_CHECKING:  # what __getattr__ loads, for type checkers
     from .models.multinomial import MNLogit as MNLogit
     from .models.multinomial_results import MNLogitResults as MNLogitResults
     from .models.neural.base import ModuleModel as ModuleModel
+    from .models.neural.classified import ClassifierResults as ClassifierResults
     from .models.neural.classifier import Classifier as Classifier
     from .models.neural.laplace import Laplace as Laplace
     from .models.neural.results import NeuralResults as NeuralResults
@@ -112,6 +113,7 @@ _HOME = {
     "models.many": ("fit_many",),
     "models.neural.base": ("ModuleModel",),
     "models.neural.classifier": ("Classifier",),
+    "models.neural.classified": ("ClassifierResults",),
     "models.neural.laplace": ("Laplace",),
     "models.neural.results": ("NeuralResults",),
     "loglik.modules": ("parameter_names", "to_vector", "with_vector"),

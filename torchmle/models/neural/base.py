@@ -89,7 +89,8 @@ class ModuleModel(GenericLikelihoodModel):
     lifting = False
     takes_exposure = False
     kept_columns = True
-    own_state = ("network", "rank", "labels")
+    own_state: tuple[str, ...] = ("network", "rank", "loader")
+    results_kind: type[NeuralResults] = NeuralResults
     usual_prediction = "mean"
     """What ``predict`` gives where nothing else is asked for."""
 

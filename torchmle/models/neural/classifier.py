@@ -7,13 +7,16 @@ from dataclasses import replace
 from typing import Any
 
 import numpy as np
+import pandas as pd
 import torch
 from torch import Tensor
 
 from ...data.levels import code_levels, label_of
 from ...errors import DataError, LikelihoodError, OptionError, UndefinedStatisticError, listing, unknown
+from ...results.estimates import Estimates
 from ...special import log_sigmoid
 from .base import ModuleModel
+from .classified import ClassifierResults
 from .loader import Loader
 
 MOST = 10_000
@@ -55,6 +58,8 @@ class Classifier(ModuleModel):
     response: str | None = "categorical"
     own_inputs = ("classes",)
     usual_prediction = "prob"
+    own_state = (*ModuleModel.own_state, "labels", "_asked")
+    results_kind = ClassifierResults
 
     labels: tuple[Any, ...]
 
@@ -159,10 +164,11 @@ class Classifier(ModuleModel):
         if which == "class":
             return P.argmax(1)
         if which == "mean":
-            return P @ torch.tensor(self._numbers(), dtype=P.dtype, device=P.device)
+            return P @ torch.tensor(self.numbers(), dtype=P.dtype, device=P.device)
         raise OptionError(unknown("which", which, ["prob", "class", "mean", "eta"]))
 
-    def _numbers(self) -> list[float]:
+    def numbers(self) -> list[float]:
+        """Return the classes as numbers, where they are some."""
         if not all(isinstance(label, (bool, int, float, np.number)) for label in self.labels):
             raise UndefinedStatisticError(
                 f"The classes {listing(map(repr, self.labels))} are no numbers and have no mean; use which='prob'."
@@ -182,6 +188,24 @@ class Classifier(ModuleModel):
         below = self.predicted(etas[0].to(self.data.device, self.dtype), "prob").double().cpu().cumsum(1)[:, :-1]
         u = torch.rand(len(below), 1, generator=generator, dtype=torch.float64, device="cpu")
         return (u > below).sum(1).double()
+
+    def simulate(self, params: Any, n: int | None = None, seed: int = 0) -> pd.Series | pd.DataFrame:
+        """Draw classes for the rows in use; see :meth:`GenericLikelihoodModel.simulate`."""
+        positions = super().simulate(params, n, seed)
+        labels = np.empty(len(self.labels), dtype=object)
+        labels[:] = self.labels
+        found = labels[positions.to_numpy().astype(int)]
+        if isinstance(positions, pd.Series):
+            return pd.Series(found.tolist(), index=positions.index, name=positions.name)
+        return pd.DataFrame(found, index=positions.index).infer_objects()
+
+    def null_llf(self, results: Estimates) -> float:
+        """Return the log-likelihood of constant probabilities: the shares of the classes."""
+        weights = self.data.weights
+        values = None if weights is None else weights.values.double()
+        counts = torch.bincount(self.endog.long(), values, len(self.labels)).double()
+        seen = counts[counts > 0]
+        return float((seen * (seen / counts.sum()).log()).sum())
 
 
 def _read_classes(classes: Any) -> tuple[Any, ...] | None:

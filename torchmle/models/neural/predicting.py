@@ -54,7 +54,7 @@ def labelled(values: Any, columns: list[Any] | None, index: pd.Index, used: Any)
         full[used] = array
         array = full
     if array.ndim == 1:
-        return pd.Series(array, index=index)
+        return pd.Series(array, index=index).infer_objects()
     return pd.DataFrame(array, index=index, columns=columns) if array.ndim == 2 else array
 
 

@@ -264,20 +264,6 @@ class NeuralResults(Results):
     def _fitted(self) -> Any:
         return self.predict(which="mean")
 
-    def classify(self, record: Any) -> Any:
-        """Return the most probable class of one record, or a Series of them for several.
-
-        Parameters
-        ----------
-        record : what ``exog`` has for a record, or for several.
-        """
-        model = self._model
-        if model.usual_prediction != "prob":
-            raise UndefinedStatisticError(f"{model.model_name} has no classes; use predict().")
-        found = self.predict(record, "class")
-        shape = record.ndim if hasattr(record, "ndim") else np.ndim(record)
-        return found.iloc[0] if shape == model.rank - 1 else found
-
     def with_cov(
         self, cov_type: str, cov_kwds: Mapping[str, Any] | None = None, use_t: bool | None = None
     ) -> NeuralResults:
@@ -304,4 +290,5 @@ def neural(found: Results) -> NeuralResults:
         fit = replace(fit, engine=fit.objective.engine)
     if parts:
         fit = replace(fit, notes=(*fit.notes, f"Nothing was dropped out ({', '.join(parts)}): exact methods do not."))
-    return NeuralResults(found.model, fit, found.inference, found.record, found.reporter)
+    kind = cast("ModuleModel", found.model).results_kind
+    return kind(found.model, fit, found.inference, found.record, found.reporter)

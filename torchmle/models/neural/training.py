@@ -72,7 +72,7 @@ def train_module(model: ModuleModel, request: FitRequest, snapshot: Snapshot | N
     fit = replace(fit, seconds=time.perf_counter() - begin)
     inference = _inference(model, fit, bread, cov_type, request)
     record = make_record(model, *_recorded(model, request, pmap, start), fit.seconds)
-    results = NeuralResults(model, fit, inference, record, summarise, snapshot=trained.snapshot)
+    results = model.results_kind(model, fit, inference, record, summarise, snapshot=trained.snapshot)
     if fit.status is not Status.TRAINED:
         announce(results, request.disp)
     return results
