@@ -24,6 +24,10 @@ from .predictor import Density, Predictor, PredictorObjective, first_derivatives
 from .products import sum_products
 
 
+LEAST = 2_048
+"""Rows in a chunk at least: the slopes of a module take a backward pass for each weight, however few the rows."""
+
+
 class Net:
     """Call a copy of a module, in evaluation mode, as a function of its weights and of the rows it takes.
 
@@ -115,7 +119,7 @@ class PartialObjective(PredictorObjective):
         self.parts = list(parts)
         self.sizes = [*self.sizes, *(part.net.size for part in self.parts)]
         self.cuts = [sum(self.sizes[:j]) for j in range(1, len(self.sizes))]
-        self.chunk = chunk_rows(sum(self.sizes), self.device, self.dtype.itemsize)
+        self.chunk = max(chunk_rows(sum(self.sizes), self.device, self.dtype.itemsize), LEAST)
         self.engine = (
             "derivatives by row with respect to the predictors, then products with columns and slopes of modules"
         )
