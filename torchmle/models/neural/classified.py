@@ -40,7 +40,7 @@ class ClassifierResults(NeuralResults):
         """
         found = self.predict(record, "class")
         shape = record.ndim if hasattr(record, "ndim") else np.ndim(record)
-        return found.iloc[0] if shape == self._model.rank - 1 else found
+        return found.tolist()[0] if shape == self._model.rank - 1 else found
 
     @property
     def _labels_seen(self) -> Sequence[Any]:

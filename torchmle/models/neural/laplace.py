@@ -36,6 +36,15 @@ class Laplace:
     params : the mean, by name: the parameters of the layer as it was trained.
     prior_precision : one over the variance of the normal prior of every one of them.
     condition : what is taken as given.
+
+    Examples
+    --------
+    >>> import torch, torchmle as tm
+    >>> mroz = tm.datasets.load("mroz")
+    >>> model = tm.Classifier(mroz.inlf, mroz[["educ"]] / 10, module=torch.nn.Linear(1, 2))
+    >>> posterior = model.fit(method="adam", maxiter=200).laplace("bias", prior_precision=1.0)
+    >>> posterior.sd.round(2).tolist(), posterior.predict([[1.2]], draws=20).shape
+    ([0.71, 0.71], (1, 2))
     """
 
     model: ModuleModel

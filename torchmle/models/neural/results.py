@@ -205,8 +205,18 @@ class NeuralResults(Results):
 
         Examples
         --------
-        >>> import torchmle as tm  # doctest: +SKIP
-        >>> res.block_errors(["alpha", "beta"]).bse  # doctest: +SKIP
+        >>> import torch, torchmle as tm
+        >>> class Bent(torch.nn.Module):
+        ...     def __init__(self):
+        ...         super().__init__()
+        ...         self.beta, self.net = torch.nn.Parameter(torch.tensor(0.0)), torch.nn.Linear(1, 1)
+        ...     def forward(self, x, y):
+        ...         return tm.normal_logpdf(y - self.beta * x[:, 0] - self.net(x[:, 1:])[:, 0])
+        >>> wage1 = tm.datasets.load("wage1")
+        >>> model = tm.ModuleModel(wage1.lwage, wage1[["female", "educ"]] / 10, module=Bent())
+        >>> res = model.fit(method="adam", maxiter=50)
+        >>> bool(res.bse.isna().all()), bool(res.block_errors("beta").bse["beta"] > 0)
+        (True, True)
         """
         from .blocks import block_results
 
