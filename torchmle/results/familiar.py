@@ -71,8 +71,11 @@ class Familiar(Tested, Predicted):
         --------
         >>> import torchmle as tm
         >>> res = tm.Logit.from_formula("inlf ~ educ + age", tm.datasets.load("mroz")).fit()
-        >>> res.tidy().loc[:, "term":"std.error"].round(3).iloc[1].tolist()
-        ['educ', 0.168, 0.035]
+        >>> print(res.tidy().loc[:, "term":"std.error"].round(3).to_string(index=False))
+             term  estimate  std.error
+        Intercept    -1.132      0.614
+             educ     0.168      0.035
+              age    -0.015      0.009
         """
         return tidy(self, alpha)
 
@@ -83,8 +86,8 @@ class Familiar(Tested, Predicted):
         --------
         >>> import torchmle as tm
         >>> res = tm.Logit.from_formula("inlf ~ educ + age", tm.datasets.load("mroz")).fit()
-        >>> res.glance()[["model", "nobs", "logLik", "converged"]].round(2).iloc[0].tolist()
-        ['Logit', 753.0, -500.86, True]
+        >>> list(res.glance().columns)[:6]
+        ['model', 'response', 'nobs', 'df', 'df.residual', 'logLik']
         """
         with engine():
             return glance(self)
@@ -196,7 +199,7 @@ class Familiar(Tested, Predicted):
         >>> import torchmle as tm
         >>> res = tm.Poisson.from_formula("narr86 ~ pcnv", tm.datasets.load("crime1")).fit()
         >>> res.get_distribution({"pcnv": [0.0, 1.0]}).pmf(0).round(3).tolist()
-        [0.607, 0.725]
+        [0.63, 0.736]
         """
         with engine():
             return _distribution(self, exog, new)
