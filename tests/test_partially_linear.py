@@ -149,6 +149,49 @@ def test_a_linear_net_is_the_linear_model(case):
         assert default[order[len(names) :]].isna().all()
 
 
+ASKED = {
+    "score test": lambda r: r.score_test("female").statistic,
+    "information matrix test": lambda r: r.information_matrix_test().statistic,
+    "profile": lambda r: r.profile("educ").conf_int(),
+    "pairs": lambda r: r.bootstrap(reps=8, seed=1).bse["educ"],
+    "parametric": lambda r: r.bootstrap(kind="parametric", reps=6, seed=1).bse["educ"],
+    "score bootstrap": lambda r: r.bootstrap(kind="score", reps=20, seed=1).bse["educ"],
+    "HAC": lambda r: r.with_cov("HAC", {"maxlags": 3}).bse["educ"],
+    "quantile residuals": lambda r: r.residuals("quantile"),
+    "prediction": lambda r: r.get_prediction(WAGE.head(3)).summary_frame(),
+    "margins": lambda r: r.margins().table.sort_values("variable").iloc[:, 1:].astype(float),
+    "margins of a sample": lambda r: (
+        r.with_cov("HC1").margins("exper", vce="unconditional").table["std err"].astype(float)
+    ),
+    "at means": lambda r: r.margins("tenure", kind="eyex", at="mean").table.estimate.astype(float),
+    "permutation": lambda r: r.permutation_test("educ", reps=19, seed=1).pvalue,
+    "delta method": lambda r: r.delta_method(lambda p: p["educ"] / p["sigma"]).table.astype(float),
+}
+
+
+@pytest.fixture(scope="module", params=[{}, {"freq_weights": "numdep"}, {"sampling_weights": "exper"}], ids=str)
+def pair(request):
+    """A regression with a linear net, and without."""
+    part = tm.module(flat(2), "exper + tenure")
+    a = tm.OLS.from_formula("lwage ~ educ", WAGE, modules={"mu": part}, **request.param)
+    b = tm.OLS.from_formula("lwage ~ educ + exper + tenure", WAGE, **request.param)
+    return a.fit(method="newton"), b.fit(method="newton")
+
+
+@pytest.mark.parametrize("what", ASKED)
+def test_what_is_made_of_results_is_that_of_the_linear_model(pair, what):
+    answers = []
+    for res in pair:
+        try:
+            answers.append(ASKED[what](res))
+        except tm.TorchmleError as error:
+            answers.append(type(error))
+    if isinstance(answers[1], type):  # not defined under these weights
+        assert answers[0] is answers[1]
+    else:
+        np.testing.assert_allclose(answers[0], answers[1], rtol=2e-5, atol=1e-9)
+
+
 @pytest.mark.parametrize("cov_type", ["nonrobust", "opg", "HC0", "cluster"])
 def test_errors_given_the_net_are_those_with_its_answers_as_an_offset(cov_type):
     data = WAGE.assign(g=np.arange(len(WAGE)) % 40)
@@ -342,6 +385,12 @@ def test_pickles_and_copies_have_their_net(wage):
     for again in (pickle.loads(pickle.dumps(wage)), copy.deepcopy(wage)):
         np.testing.assert_array_equal(again.predict(WAGE.head(5)), wage.predict(WAGE.head(5)))
         assert again.with_cov("HC0").bse.equals(wage.with_cov("HC0").bse)
+
+
+def test_a_record_does_not_hold_the_net(wage):
+    assert tm.replay(wage).params.equals(wage.params)
+    with pytest.raises(tm.OptionError, match="module"):
+        tm.replay(wage, WAGE)
 
 
 # ---- where there is no maximum

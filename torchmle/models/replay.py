@@ -20,6 +20,7 @@ from ..results.results import Results
 from .base import GenericLikelihoodModel
 from .function import FunctionModel
 from .load import find_class, load
+from .predictors import LinearPredictorModel
 from .record import SILENT
 from .views import of_table
 
@@ -118,6 +119,11 @@ def _built(
         raise OptionError(
             f"{cls.__name__} was not made of a formula, so a table does not say what to fit. Build the model on the "
             "new data and give it: replay(source, model=model)."
+        )
+    if issubclass(cls, LinearPredictorModel) and set(record.formulas) - set(cls.predictor_names()):
+        raise OptionError(
+            "A predictor of this fit has a module, which a record does not hold. Build the model on the new "
+            "data and give it: replay(source, model=model)."
         )
     arrays = [key for key, value in record.inputs.items() if _is_array(value)]
     if arrays:
