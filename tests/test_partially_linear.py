@@ -456,6 +456,29 @@ def test_weights_and_coefficients_are_fixed_by_name(wage):
         assert wage.lr_test(res).df == 2
 
 
+def test_constraints_that_are_functions_hold_beside_a_net():
+    part = tm.module(flat(2), "exper + tenure")
+    model = Normal.from_formula("lwage ~ educ + female", WAGE, modules={"mu": part})
+    plain = Normal.from_formula("lwage ~ educ + female + exper + tenure", WAGE)
+    bound = ["educ * female = -0.02", "educ <= 0.07"]
+    res, ref = model.fit(constraints=bound), plain.fit(constraints=bound)
+    assert res.converged
+    np.testing.assert_allclose(res.params.iloc[:3], ref.params.iloc[:3], rtol=1e-5)
+    np.testing.assert_allclose(res.bse.iloc[:3], ref.bse.iloc[:3], rtol=1e-5, atol=1e-9)
+    with pytest.raises(tm.OptionError, match="not defined under constraints"):
+        res.with_cov("HC1", {"net": "given"})
+
+
+def test_linear_constraints_and_bounds_hold_beside_a_net():
+    part = tm.module(flat(2), "exper + tenure")
+    model = Normal.from_formula("lwage ~ educ + female", WAGE, modules={"mu": part})
+    plain = Normal.from_formula("lwage ~ educ + female + exper + tenure", WAGE)
+    for given in ({"constraints": "educ = -0.3 * female"}, {"bounds": {"educ": (None, 0.05)}}):
+        res, ref = model.fit(**given), plain.fit(**given)
+        np.testing.assert_allclose(res.params.iloc[:3], ref.params.iloc[:3], rtol=1e-5)
+        np.testing.assert_allclose(res.bse.iloc[:3], ref.bse.iloc[:3], rtol=1e-5)
+
+
 # ---- what cannot be
 
 

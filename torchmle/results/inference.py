@@ -83,6 +83,11 @@ def build_inference(
 
 def _with_nets(fit: Fit, bread: Tensor | None, way: str, weights: list[int]) -> tuple[Tensor | None, Tensor | None]:
     """Return the bread of a model with modules, and the directions of gamma that it is about, where not all."""
+    if way == "given" and fit.restrictions:
+        raise OptionError(
+            "cov_kwds={'net': 'given'} is not defined under constraints that are inequalities or functions of the "
+            "parameters. Leave it out."
+        )
     trained = fit.status is Status.TRAINED
     if fit.withheld or not (fit.converged or trained) or (way != "given" and not trained):
         return bread, None
