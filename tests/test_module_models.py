@@ -446,7 +446,8 @@ def test_errors_of_a_block_are_the_sandwich_given_the_net(way):
         assert whole.llf == pytest.approx(float(tm.normal_logpdf(r - Z @ b).sum()), rel=1e-9)
         assert whole.llf > res.llf
         text = " ".join(str(whole.summary()).split())
-        assert "Standard errors of alpha, beta" in text
+        assert "Standard errors: of alpha, beta only: heteroskedasticity" in text
+        assert whole.cov_type == "HC0"
 
 
 def test_summary_of_many_weights_lists_layers_and_single_numbers():

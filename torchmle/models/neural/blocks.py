@@ -85,12 +85,12 @@ def with_block(results: NeuralResults, names: Any, cov_type: str, cov_kwds: Mapp
     theta = results.fit.map.theta(results.fit.gamma)
     at = [results.names.index(name) for name in found.names]
     theta[at] = found.fit.map.theta(found.fit.gamma)
-    fit = _moved(results.fit, theta)
-    note = f"Standard errors of {', '.join(names if not isinstance(names, str) else [names])}: "
-    note += f"{found.inference.covariance.description}. {found.fit.notes[0]}"
-    given = {"names": list(found.names), "cov": found._covariance, "cov_type": found.cov_type}
-    fit = replace(fit, notes=(note, *fit.notes))
-    return replace(results, fit=fit, given_net=given)
+    told = ", ".join([names] if isinstance(names, str) else names)
+    said = f"of {told} only: {found.inference.covariance.description}. {found.fit.notes[0].rstrip('.')}"
+    covariance = replace(results.inference.covariance, cov_type=found.cov_type, description=said)
+    given = {"names": list(found.names), "cov": found._covariance}
+    inference = replace(results.inference, covariance=covariance)
+    return replace(results, fit=_moved(results.fit, theta), inference=inference, given_net=given)
 
 
 def _moved(fit: Fit, theta: torch.Tensor) -> Fit:

@@ -58,7 +58,7 @@ class NeuralResults(Results):
     row_statistics: ClassVar[tuple[str, ...]] = ("_theta", "llnull")
 
     given_net: Mapping[str, Any] | None = None
-    """Standard errors of a block of parameters given the others: ``names``, ``cov``, ``cov_type``."""
+    """Standard errors of a block of parameters given the others: ``names`` and ``cov``."""
     snapshot: Snapshot | None = None
     """Where training stood, for ``fit(resume=results)``; a file of results does not hold it."""
 
