@@ -671,6 +671,12 @@ def test_what_follows_an_exact_fit_is_there():
     assert res.bootstrap(5, seed=0).bse.notna().all()
 
 
+def test_the_public_kit_passes():
+    report = tm.testing.check_model(Normal(WAGE.lwage, WAGE[["educ", "exper"]] / 10, module=nn.Linear(2, 1)))
+    assert not report.failures
+    assert not tm.testing.check_model(line()).failures
+
+
 # ---- files
 
 

@@ -13,6 +13,7 @@ from ..linalg import cholesky
 from ..models.base import GenericLikelihoodModel
 from ..models.function import FunctionModel
 from ..models.load import load
+from ..models.neural.base import ModuleModel
 from ..params.map import ParamMap
 from ..report.format import escape_html, escape_latex, escape_markdown, one_line
 from .invariance_checks import maxima
@@ -120,7 +121,8 @@ def _dense(text: str) -> str:
 def keeping(subject: Subject) -> Finding:
     """Prove that results saved and loaded are the same to the last bit, with their rows and without."""
     results, model = subject.results, subject.model
-    by = model if isinstance(model, FunctionModel) or model.data.has_nets else type(model)  # which no file holds
+    is_code = isinstance(model, (FunctionModel, ModuleModel)) or model.data.has_nets  # which no file holds
+    by = model if is_code else type(model)
     found = []
     with TemporaryDirectory() as folder:
         for data in (False, True):

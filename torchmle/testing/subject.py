@@ -20,6 +20,7 @@ from ..models.base import GenericLikelihoodModel
 from ..models.choice.base import ChoiceModel
 from ..models.choice.rebuild import rebuilt
 from ..models.multinomial import MNLogit
+from ..models.neural.base import ModuleModel
 from ..models.partial import input_name, module
 from ..models.predictors import LinearPredictorModel
 from ..models.request import as_params
@@ -267,6 +268,8 @@ def rebuild(
         designs = _with_modules(model, designs)
     first = next(iter(designs), None)
     exog = designs.pop(first) if first is not None else None
+    if isinstance(model, ModuleModel) and exog is not None:
+        exog, designs["module"] = exog.iloc[:, 0] if model.rank == 1 else exog, model.module
     return type(model)(y[index], exog, **designs, **_extras(model, index, freq_weights))
 
 
