@@ -23,7 +23,6 @@ from .objective import Chunk
 from .predictor import Density, Predictor, PredictorObjective, first_derivatives, second_derivatives
 from .products import sum_products
 
-
 LEAST = 2_048
 """Rows in a chunk at least: the slopes of a module take a backward pass for each weight, however few the rows."""
 
