@@ -43,9 +43,9 @@ def _index(names: tuple[str, ...]) -> pd.Index:
 def _told(model: ModelView, names: list[str]) -> ModelView:
     """Return the model with ``data.param_names``, where statsmodels' tables look for the names of all parameters.
 
-    A copy, as another fit of the model may have other parameters (least squares with and without sigma).
+    It is a copy only if another fit of the model had other parameters (least squares with and without sigma).
     """
-    if vars(model.data).get("param_names") == names:
+    if vars(model.data).setdefault("param_names", names) == names:
         return model
     told = copy.copy(model)
     told.data = copy.copy(model.data)  # type: ignore[misc]
