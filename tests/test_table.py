@@ -396,6 +396,7 @@ def test_a_trained_module_has_estimates_only():
 
 def test_errors_given_a_trained_net_bring_no_stars():
     with torch.random.fork_rng():
+        torch.manual_seed(0)
         net = torch.nn.Sequential(torch.nn.Linear(2, 20), torch.nn.Tanh(), torch.nn.Linear(20, 1, bias=False))
     part = {"mu": tm.module(net, "exper + tenure")}
     res = Scaled.from_formula("lwage ~ educ", WAGE, modules=part).fit(method="adam", maxiter=5)
@@ -405,7 +406,7 @@ def test_errors_given_a_trained_net_bring_no_stars():
     assert "*" not in cell(found, "educ", "estimate")
     assert [line.kind for line in found.lines][:3] == ["estimate", "se", "estimate"]  # no t
     text = " ".join(found.as_text().split())
-    assert "no tests are shown; standard errors: inverse of the observed information, given the weights" in text
+    assert "no tests are shown; standard errors: inverse of the observed information, the estimation of the net" in text
     assert "weights that are not listed: mu_net:0.weight (20 x 2)" in text
 
 
