@@ -42,7 +42,8 @@ def read_expressions(text: str, names: Sequence[str], what: str) -> list[ast.exp
     try:
         tree = ast.parse(re.sub(r"(?<![=<>!])=(?!=)", "==", quoted).strip(), mode="eval").body
     except (SyntaxError, ValueError, RecursionError, MemoryError) as error:
-        raise OptionError(f"Cannot read {what} {text!r}. Write arithmetic in the names: {_some(names)}.") from error
+        shown = what if repr(text) in what else f"{what} {text!r}"
+        raise OptionError(f"Cannot read {shown}. Write arithmetic in the names: {_some(names)}.") from error
     return list(tree.elts) if isinstance(tree, (ast.Tuple, ast.List)) else [tree]
 
 
