@@ -204,6 +204,13 @@ def below_notes(columns: Sequence[Column], style: Style) -> list[str]:
 def _below_note(columns: Sequence[Column], style: Style) -> str:
     laws = [law for law in ("t", "z") if any(c.tests == law and c.failure is None for c in columns)]
     level = f"{100 * (1 - style.alpha):g}"
-    parts = [BELOW[what][2].format(law=" or ".join(laws) or "z", level=level) for what in style.below]
+    shown = [what for what in style.below if any(_known(term, what) for column in columns for term in column.terms)]
+    parts = [BELOW[what][2].format(law=" or ".join(laws) or "z", level=level) for what in shown]
     text = ", ".join(parts)
     return f"{text[0].upper()}{text[1:]}." if text else ""
+
+
+def _known(term: Term, what: str) -> bool:
+    """Return whether there is anything of a kind to stand below an estimate."""
+    value = {"se": term.se, "t": term.test, "p": term.pvalue, "ci": term.low + term.high}[what]
+    return not term.held and not math.isnan(value)
