@@ -126,6 +126,14 @@ def test_the_inverse_in_logarithms_has_its_value_and_derivatives(log_p):
     np.testing.assert_allclose([x.item(), first.item(), second.item()], wanted, rtol=1e-11)
 
 
+@pytest.mark.parametrize("log_p", [-1e-12, -1e-8, -1.0, -90.0, -120.0, -800.0])
+def test_the_inverse_in_logarithms_is_right_in_single_precision(log_p):
+    """Against double precision: probabilities that are 0 or 1 in float32 have their quantiles, to its seven digits."""
+    single = log_ndtri(torch.tensor(log_p, dtype=torch.float32))
+    assert single.dtype == torch.float32
+    assert float(single) == pytest.approx(float(log_ndtri(torch.tensor(log_p, dtype=torch.float64))), rel=2e-6)
+
+
 def test_tails_are_finite_with_their_derivatives():
     """At 40 standard deviations, as in a probit: the choice is improbable in the first difference and in the last."""
     log_u = torch.tensor([0.2, 0.7], dtype=torch.float64).log()[None, :, None]

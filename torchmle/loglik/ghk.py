@@ -46,14 +46,16 @@ def log_probability(c: Tensor, root: Tensor, log_u: Tensor, counted: Tensor | No
 def log_ndtri(log_p: Tensor) -> Tensor:
     """Return the x with ``log Phi(x) = log_p``, for any log_p below 0, with exact first and second derivatives.
 
-    The root is found without a graph; two steps of Newton's method on it have its derivatives up to the third order.
+    The root is found without a graph, and in float64, as probabilities near 0 and 1 are none in float32; two steps of
+    Newton's method on it have its derivatives up to the third order.
     """
     with torch.no_grad():
-        y = log_p.detach()
+        y = (log_p.detach().cpu() if log_p.device.type == "mps" else log_p.detach()).double()
         far = torch.clamp(-2 * y, min=-2 * FAR)
         x = torch.where(y > FAR, torch.special.ndtri(torch.exp(y)), -(far - torch.log(far * 2 * math.pi)).sqrt())
         for _ in range(2):
             x = _newton(x, y)
+        x = x.to(log_p)
     for _ in range(2):
         x = _newton(x, log_p)
     return x
