@@ -7,8 +7,8 @@ import os
 import re
 import sys
 import tempfile
+from collections.abc import Iterator
 from pathlib import Path
-from typing import Any
 
 from mkdocs.config.defaults import MkDocsConfig
 from mkdocs.structure.files import File, Files
@@ -45,7 +45,7 @@ def _add_made(files: Files, config: MkDocsConfig, page: str, text: str, names: l
     folder = Path(tempfile.mkdtemp())
     os.environ.setdefault("MPLBACKEND", "Agg")
     visit(folder)
-    with contextlib.chdir(folder) if hasattr(contextlib, "chdir") else _chdir(folder):
+    with _inside(folder):
         run_page(text, page)
     for name in names:
         made = folder / name
@@ -58,7 +58,7 @@ def _add_made(files: Files, config: MkDocsConfig, page: str, text: str, names: l
 
 
 @contextlib.contextmanager
-def _chdir(folder: Path) -> Any:
+def _inside(folder: Path) -> Iterator[None]:
     """Work in a folder, as contextlib.chdir does from Python 3.11 on."""
     before = os.getcwd()
     os.chdir(folder)
